@@ -1,0 +1,68 @@
+/*
+ * buf.h - a growing run of octets whose maximum is given when it is made.
+ *
+ * Nothing in certferry collects octets without such a bound. Holds no memory while empty and released.
+ * Errors are negative errno values. One thread at a time.
+ */
+#ifndef CERTFERRY_BASE_BUF_H
+#define CERTFERRY_BASE_BUF_H
+
+#include <stddef.h>
+
+#include "proxy/base/span.h"
+
+struct buf {
+    char *data;   /* owned; NULL while nothing is allocated */
+    size_t start; /* first octet not yet consumed */
+    size_t end;   /* one past the last octet */
+    size_t cap;   /* octets allocated */
+    size_t max;   /* most octets that may wait here at once */
+};
+
+/* An empty buffer of at most `max` octets; allocates nothing. */
+void buf_init(struct buf *b, size_t max);
+
+/* Gives the memory back; the buffer is empty and usable again with the same maximum. */
+void buf_release(struct buf *b);
+
+static inline size_t buf_len(const struct buf *b)
+{
+    return b->end - b->start;
+}
+
+/* The waiting octets, borrowed until the next call that changes the buffer. */
+static inline char *buf_head(const struct buf *b)
+{
+    return b->data + b->start;
+}
+
+static inline struct span buf_span(const struct buf *b)
+{
+    return (struct span){b->data != NULL ? b->data + b->start : "", buf_len(b)};
+}
+
+/* Octets that may still be added before the maximum is reached. */
+static inline size_t buf_room(const struct buf *b)
+{
+    return b->max - buf_len(b);
+}
+
+/*
+ * Makes room for at least `n` more octets behind the last and returns where they go, borrowed.
+ * NULL when the maximum would be passed (errno ENOBUFS) or memory is out (ENOMEM); nothing has changed then.
+ */
+char *buf_reserve(struct buf *b, size_t n);
+
+/* `n` octets were written where buf_reserve() pointed. */
+void buf_commit(struct buf *b, size_t n);
+
+/* Adds a copy. 0, -ENOBUFS or -ENOMEM; on error nothing was added. */
+int buf_add(struct buf *b, const void *data, size_t n);
+int buf_add_span(struct buf *b, struct span s);
+int buf_add_str(struct buf *b, const char *text);
+int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Drops `n` octets from the front; gives no memory back. */
+void buf_consume(struct buf *b, size_t n);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * head.h - one HTTP/1 message head: octets -> method, target or status, and fields, under limits.
+ *
+ * Our own scan judges every octet first (RFC 9112 sections 2.2, 3, 5): http-parser 2.9.4, which then splits the head,
+ * would let bare LF, obs-fold and "Host :" through. Knows nothing of body framing (body.h) or targets (target.h).
+ * All spans point into the caller's octets and live as long as those stay put. Any thread.
+ */
+#ifndef CERTFERRY_WIRE_HEAD_H
+#define CERTFERRY_WIRE_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "proxy/base/span.h"
+
+enum { HEAD_FIELDS_MAX = 256 }; /* the most that limit.fields may be set to */
+
+enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
+
+struct head_field {
+    struct span name;
+    struct span value; /* without leading and trailing whitespace; may hold obs-text */
+};
+
+struct head {
+    enum head_kind kind;
+    unsigned minor;      /* HTTP/1.minor: 0 or 1 (a higher minor version reads as 1, RFC 9110 section 2.5) */
+    struct span method;  /* request */
+    struct span target;  /* request */
+    unsigned status;     /* response: 100..599 */
+    struct span reason;  /* response; may be empty */
+    size_t size;         /* octets of the head, its final empty line included */
+    size_t field_count;
+    struct head_field field[HEAD_FIELDS_MAX];
+};
+
+struct head_limits {
+    size_t head_octets;         /* limit.head */
+    size_t request_line_octets; /* limit.request.line, without CRLF; for a response the status line */
+    size_t fields;              /* limit.fields, at most HEAD_FIELDS_MAX */
+};
+
+enum head_result {
+    HEAD_OK,
+    HEAD_MORE,            /* fine so far, not complete */
+    HEAD_MALFORMED,       /* not HTTP/1 */
+    HEAD_IS_TLS,          /* request whose first octet is a TLS handshake record's (0x16) */
+    HEAD_BAD_VERSION,     /* well-formed start line with another major version than HTTP/1 */
+    HEAD_METHOD_UNKNOWN,  /* a well-formed method that http-parser does not know */
+    HEAD_LINE_TOO_LONG,   /* start line over its limit */
+    HEAD_TOO_LARGE,       /* whole head over its limit */
+    HEAD_TOO_MANY_FIELDS,
+};
+
+/*
+ * Looks at `len` octets from the beginning of a head. Faults are told as soon as they are seen, before the head is
+ * complete. `*scanned` (0 for a new head, kept by the caller between calls on the same growing octets) saves looking
+ * twice. Up to one empty line (CRLF) before a request line is skipped and counted in `size` (RFC 9112 section 2.2).
+ * `why` (may be NULL) receives a static text that says what is wrong, for the answer and the log.
+ */
+enum head_result head_parse(struct head *h, enum head_kind kind, const char *data, size_t len,
+                            const struct head_limits *limits, size_t *scanned, const char **why);
+
+/* The first field of that name (any case), or NULL. */
+const struct head_field *head_find(const struct head *h, struct span name);
+
+/* How many fields have that name. */
+size_t head_count(const struct head *h, struct span name);
+
+/* Whether a comma-separated list field holds that token (any case), over all fields of that name. */
+bool head_list_has(const struct head *h, struct span name, struct span token);
+
+#endif

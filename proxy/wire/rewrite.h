@@ -1,0 +1,48 @@
+/*
+ * rewrite.h - the head sent onward: written anew from parsed values, never copied through.
+ *
+ * Removes hop-by-hop fields (RFC 9110 section 7.6.1: Connection and what it names, Keep-Alive, Proxy-*, TE, Trailer as far as
+ * it no longer applies, Transfer-Encoding, Upgrade), writes Host from the target (RFC 9112 section 3.2.2), adds Via
+ * (RFC 9110 section 7.6.3) and the framing that `body` says. Names listed in Connection that would break framing or
+ * routing (Host, Content-Length, ...) are not honoured as hop-by-hop. Any thread.
+ */
+#ifndef CERTFERRY_WIRE_REWRITE_H
+#define CERTFERRY_WIRE_REWRITE_H
+
+#include <stdbool.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/wire/body.h"
+#include "proxy/wire/head.h"
+#include "proxy/wire/target.h"
+
+struct rewrite_request {
+    const struct head *head;
+    const struct target *target; /* absolute form */
+    struct span host;            /* canonical; an IPv6 literal without brackets */
+    const struct body *body;
+    struct span via;             /* pseudonym for Via */
+    struct span forwarded_for;   /* client address for X-Forwarded-For; empty: the field is neither added nor changed */
+};
+
+/* Origin-form request head, always HTTP/1.1, "Connection: keep-alive" left out. 0, -ENOBUFS or -ENOMEM. */
+int rewrite_request(struct buf *out, const struct rewrite_request *r);
+
+struct rewrite_response {
+    const struct head *head;
+    const struct body *body; /* as received; NULL for 1xx */
+    unsigned client_minor;   /* of the request: an HTTP/1.0 client gets no Transfer-Encoding */
+    bool close;              /* we shall close after this response: says "Connection: close" */
+    bool keep_alive_1_0;     /* client is HTTP/1.0 and stays open: says "Connection: keep-alive" */
+    struct span via;
+};
+
+/* Response head, always HTTP/1.1. 0, -ENOBUFS or -ENOMEM. */
+int rewrite_response(struct buf *out, const struct rewrite_response *r);
+
+/*
+ * Whether a Via field of the request names `pseudonym` as a recipient: it has been here before.
+ */
+bool rewrite_loops(const struct head *request, struct span pseudonym);
+
+#endif
