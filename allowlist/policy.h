@@ -1,8 +1,9 @@
 /*
- * policy.h - the questions others ask: may this client talk, may this request go out, may this address be dialled?
+ * policy.h - the questions others ask: may this client talk, may this request go out, may this
+ * address be dialled?
  *
- * Default deny. Immutable once made, so any thread may ask without a lock. Outcomes are those of base/outcome.h,
- * OUTCOME_OK meaning yes.
+ * Default deny. Immutable once made, so any thread may ask without a lock. Outcomes are those of
+ * base/outcome.h, OUTCOME_OK meaning yes.
  */
 #ifndef CERTFERRY_ALLOWLIST_POLICY_H
 #define CERTFERRY_ALLOWLIST_POLICY_H
@@ -51,8 +52,9 @@ enum outcome policy_request(const struct policy *p, const struct hostname *host,
                             enum protocol protocol);
 
 /*
- * One resolved address or a literal. OUTCOME_OK or OUTCOME_ADDRESS_DENIED; `*why` then names the range (static).
- * A literal listed in allowed.hosts still needs allowed.networks when it is special-purpose.
+ * One resolved address or a literal. OUTCOME_OK or OUTCOME_ADDRESS_DENIED; `*why` then names the
+ * range (static). A literal listed in allowed.hosts still needs allowed.networks when it is
+ * special-purpose.
  */
 enum outcome policy_address(const struct policy *p, const struct addr *address, const char **why);
 

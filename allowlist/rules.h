@@ -1,8 +1,8 @@
 /*
  * rules.h - the domains and hosts that may be reached: added one by one, then immutable.
  *
- * Look-up cost grows with the number of labels of the asked name, not with the number of rules (a hash set).
- * Adding: one thread. Asking: any thread.
+ * Look-up cost grows with the number of labels of the asked name, not with the number of rules (a
+ * hash set). Adding: one thread. Asking: any thread.
  */
 #ifndef CERTFERRY_ALLOWLIST_RULES_H
 #define CERTFERRY_ALLOWLIST_RULES_H
@@ -19,8 +19,9 @@ struct rules *rules_create(void);
 void rules_destroy(struct rules *r);
 
 /*
- * "digicert.com", "*.digicert.com" and ".digicert.com" all mean the name and everything below it. A public top-level
- * label alone ("com"), "*" and address literals are refused. 0; -EINVAL with `*why` (static); -ENOMEM. Twice is no error.
+ * "digicert.com", "*.digicert.com" and ".digicert.com" all mean the name and everything below it. A
+ * public top-level label alone ("com"), "*" and address literals are refused. 0; -EINVAL with
+ * `*why` (static); -ENOMEM. Twice is no error.
  */
 int rules_add_domain(struct rules *r, struct span text, const char **why);
 
@@ -29,7 +30,8 @@ int rules_add_host(struct rules *r, struct span text, const char **why);
 
 bool rules_allow(const struct rules *r, const struct hostname *host);
 
-/* For the roster documents: every rule in canonical text, domains as "*.name", in the order added. */
+/* For the roster documents: every rule in canonical text, domains as "*.name", in the order added.
+ */
 size_t rules_count(const struct rules *r);
 const char *rules_text(const struct rules *r, size_t i);
 

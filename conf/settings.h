@@ -8,43 +8,25 @@
 #ifndef CONF_SETTINGS_H
 #define CONF_SETTINGS_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
-#include "proxy/base/addr.h"
-
-struct text_list {
-    char **item; /* owned; trimmed, never empty */
-    size_t count;
-};
-
-struct prefix_list {
-    struct prefix *item;
-    size_t count;
-};
-
-struct port_list {
-    struct {
-        uint16_t first, last;
-    } *item;
-    size_t count;
-};
+#include "conf/setting_values.h"
+#include "conf/settings_errors.h"
 
 /*
  * The keys:
  * S(field, "key", FILE, TYPE, "default", min, max, RELOAD|RESTART, "one-line comment")
  * TYPE     C type        text form
  * BOOL     bool          on off true false yes no
- * NUMBER   uint64_t      decimal; "auto" where min is 0 and the comment says so reads as 0
- * SIZE     uint64_t      octets: 8192, 64KiB, 1MiB (also K, M, G as powers of 1024)
+ * NUMBER   uint64_t      decimal; where the default is "auto" that is allowed and reads as 0
+ * SIZE     uint64_t      octets: 8192, 64KiB, 1MiB, 1GiB (also K, M, G as powers of 1024)
  * TIME     uint64_t ms   250ms, 10s, 5m, 1h, 2d; a bare number is refused (the unit is missing)
- * TEXT     char *        never NULL
+ * TEXT     char *        never NULL; trimmed
  * LIST     text_list     comma-separated
  * PREFIXES prefix_list   comma-separated addresses and prefixes
  * PORTS    port_list     443, 8080-8090
  * CHOICE   unsigned      index into a '|' separated list that stands in the max column as text
+ * For lists min and max count the entries; an empty value is an empty list.
  */
 #define SETTINGS_TABLE(S)                                                                          \
     /* webserver.properties: who may talk to us and how we listen */                               \
@@ -157,33 +139,12 @@ enum settings_file {
 
 enum tunnel_sni { TUNNEL_SNI_MATCH, TUNNEL_SNI_STRICT, TUNNEL_SNI_OFF };
 
-typedef bool setting_BOOL;
-typedef uint64_t setting_NUMBER;
-typedef uint64_t setting_SIZE;
-typedef uint64_t setting_TIME;
-typedef char *setting_TEXT;
-typedef struct text_list setting_LIST;
-typedef struct prefix_list setting_PREFIXES;
-typedef struct port_list setting_PORTS;
-typedef unsigned setting_CHOICE;
-
 struct settings {
 #define SETTINGS_FIELD(field, key, file, type, text, min, max, reload, comment) setting_##type field;
     SETTINGS_TABLE(SETTINGS_FIELD)
 #undef SETTINGS_FIELD
     struct settings_origins *origins; /* settings.c's own: where each key was set */
 };
-
-/* Mistakes of one run, in order: whole lines "file:line: key: what is wrong, what is allowed". */
-struct settings_errors {
-    char **line; /* owned */
-    size_t count;
-};
-
-/* Adds a printf-style line. For every module that finds fault with a value; `where` from settings_where(). */
-void settings_error(struct settings_errors *e, const char *where, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void settings_errors_free(struct settings_errors *e);
 
 /*
  * Reads the known files in `dir`. A file that is not there leaves its keys at their defaults; it is an error when the directory

@@ -45,4 +45,7 @@ int rewrite_response(struct buf *out, const struct rewrite_response *r);
  */
 bool rewrite_loops(const struct head *request, struct span pseudonym);
 
+/* TRACE or OPTIONS whose Max-Forwards is 0: the recipient answers itself (RFC 9110 section 7.6.2). */
+bool rewrite_max_forwards_zero(const struct head *request);
+
 #endif

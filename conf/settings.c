@@ -1,0 +1,371 @@
+#include "conf/settings.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "conf/nearest.h"
+#include "conf/properties.h"
+
+#define ENDING ".properties"
+#define MANUAL "certferry.properties(5) lists all keys"
+
+/* What the max column holds depends on the type. */
+#define RANGE_BOOL(low, high) .min = 0
+#define RANGE_NUMBER(low, high) .min = (low), .max = (high)
+#define RANGE_SIZE(low, high) .min = (low), .max = (high)
+#define RANGE_TIME(low, high) .min = (low), .max = (high)
+#define RANGE_TEXT(low, high) .min = 0
+#define RANGE_LIST(low, high) .min = (low), .max = (high)
+#define RANGE_PREFIXES(low, high) .min = (low), .max = (high)
+#define RANGE_PORTS(low, high) .min = (low), .max = (high)
+#define RANGE_CHOICE(low, high) .choices = (high)
+
+enum { RESTART, RELOAD };
+
+static const struct setting_info table[] = {
+#define SETTING_INFO(field, name, in, kind, value, low, high, when, about)                         \
+    {.key = (name),                                                                                \
+     .file = SETTINGS_##in,                                                                        \
+     .type = SETTING_##kind,                                                                       \
+     .text = (value),                                                                              \
+     RANGE_##kind(low, high),                                                                      \
+     .reload = (when) == RELOAD,                                                                   \
+     .comment = (about),                                                                           \
+     .offset = offsetof(struct settings, field)},
+    SETTINGS_TABLE(SETTING_INFO)
+#undef SETTING_INFO
+};
+enum { KEY_COUNT = sizeof table / sizeof *table };
+
+static const char *const file_names[SETTINGS_FILE_COUNT] = {
+    [SETTINGS_WEBSERVER] = "webserver.properties",
+    [SETTINGS_USEPROXY] = "useproxy.properties",
+    [SETTINGS_FAILOVER] = "failover.properties",
+    [SETTINGS_GATEWAY] = "gateway.properties",
+};
+
+struct settings_origins {
+    char *path[SETTINGS_FILE_COUNT]; /* as the operator knows the file */
+    bool seen[SETTINGS_FILE_COUNT];  /* the directory lists it */
+    struct {
+        int file;
+        unsigned line; /* 0: the key stands nowhere */
+    } set[KEY_COUNT];
+};
+
+const char *settings_file_name(enum settings_file file)
+{
+    return file_names[file];
+}
+
+static size_t key_index(const char *key)
+{
+    size_t i = 0;
+    while (i < KEY_COUNT && strcmp(table[i].key, key) != 0)
+        i++;
+    return i;
+}
+
+static union setting_value field_get(const struct settings *s, const struct setting_info *info)
+{
+    union setting_value v;
+    memset(&v, 0, sizeof v);
+    memcpy(&v, (const char *)s + info->offset, setting_value_size(info->type));
+    return v;
+}
+
+/* Takes the value in place of the one before. */
+static void field_put(struct settings *s, const struct setting_info *info,
+                      const union setting_value *v)
+{
+    union setting_value old = field_get(s, info);
+    setting_value_free(info->type, &old);
+    memcpy((char *)s + info->offset, v, setting_value_size(info->type));
+}
+
+enum { PLACE_MAX = PATH_MAX + 128 };
+
+/* The four last texts stay, so that a message may name several places. */
+static char *place_buffer(void)
+{
+    static char ring[4][PLACE_MAX];
+    static unsigned turn;
+    return ring[turn++ % 4];
+}
+
+/* "path:line: key"; a key that no table holds may be long. */
+static const char *place(const char *path, unsigned line, const char *key)
+{
+    char *out = place_buffer();
+    (void)snprintf(out, PLACE_MAX, "%s:%u: %.100s%s", path, line, key,
+                   strlen(key) > 100 ? "..." : "");
+    return out;
+}
+
+const char *settings_where(const struct settings *s, const char *key)
+{
+    size_t i = key_index(key);
+    assert(i < KEY_COUNT);
+    const struct settings_origins *o = s->origins;
+    if (o->set[i].line > 0)
+        return place(o->path[o->set[i].file], o->set[i].line, key);
+    char *out = place_buffer();
+    (void)snprintf(out, PLACE_MAX, "%s: %s (default)", o->path[table[i].file], key);
+    return out;
+}
+
+/* What goes on while one file is read. */
+struct loading {
+    struct settings *settings;
+    struct settings_errors *errors;
+    enum settings_file file;
+};
+
+static void on_file_error(void *arg, const char *file, unsigned line, const char *message)
+{
+    struct loading *l = arg;
+    char where[PLACE_MAX];
+    if (line > 0)
+        (void)snprintf(where, sizeof where, "%s:%u", file, line);
+    else
+        (void)snprintf(where, sizeof where, "%s", file);
+    settings_error(l->errors, where, "%s", message);
+}
+
+static void key_unknown(struct settings_errors *e, const char *where, const char *key)
+{
+    const char *keys[KEY_COUNT];
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        keys[i] = table[i].key;
+    const char *near = nearest_word(key, keys, KEY_COUNT);
+    if (*key == '\0')
+        settings_error(e, where, "no key before the value, " MANUAL);
+    else if (near != NULL)
+        settings_error(e, where, "unknown key, did you mean %s?", near);
+    else
+        settings_error(e, where, "unknown key, " MANUAL);
+}
+
+/* 0, or -ENOMEM. A key that is set twice keeps its first value. */
+static int property_apply(const struct loading *l, const struct property *p)
+{
+    struct settings_origins *o = l->settings->origins;
+    const char *where = place(o->path[l->file], p->line, p->key);
+    size_t i = key_index(p->key);
+    if (i == KEY_COUNT) {
+        key_unknown(l->errors, where, p->key);
+        return 0;
+    }
+    if (o->set[i].line > 0) {
+        settings_error(l->errors, where, "given twice, first in %s:%u, allowed: once in all files",
+                       o->path[o->set[i].file], o->set[i].line);
+        return 0;
+    }
+    o->set[i].file = (int)l->file;
+    o->set[i].line = p->line;
+    union setting_value v;
+    int rc = setting_value_parse(&v, &table[i], p->value, l->errors, where);
+    if (rc == 0)
+        field_put(l->settings, &table[i], &v);
+    return rc == -ENOMEM ? rc : 0;
+}
+
+static int file_apply(struct loading *l)
+{
+    const struct settings_origins *o = l->settings->origins;
+    struct properties p;
+    int rc = properties_load(&p, o->path[l->file], on_file_error, l);
+    /* A link that leads nowhere must not pass for a file that is not there: its keys would be at
+     * their defaults. */
+    if (rc == -ENOENT && o->seen[l->file])
+        settings_error(l->errors, o->path[l->file], "is a symbolic link that leads nowhere");
+    for (size_t i = 0; i < p.count && rc != -ENOMEM; i++) {
+        if (property_apply(l, &p.item[i]) == -ENOMEM)
+            rc = -ENOMEM;
+    }
+    properties_free(&p);
+    return rc == -ENOMEM ? rc : 0;
+}
+
+/* Hidden files are none of ours: editors keep such beside the one that is open. */
+static int is_properties(const struct dirent *entry)
+{
+    size_t len = strlen(entry->d_name);
+    size_t ending = sizeof ENDING - 1;
+    return entry->d_name[0] != '.' && len > ending &&
+           strcasecmp(entry->d_name + len - ending, ENDING) == 0;
+}
+
+static void name_check(struct settings_origins *o, const char *dir, const char *name,
+                       struct settings_errors *e)
+{
+    for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
+        if (strcmp(name, file_names[f]) == 0) {
+            o->seen[f] = true;
+            return;
+        }
+    }
+    const char *near = nearest_word(name, file_names, SETTINGS_FILE_COUNT);
+    if (near != NULL)
+        settings_error(e, dir, "%s is no file of certferry, did you mean %s?", name, near);
+    else
+        settings_error(e, dir,
+                       "%s is no file of certferry, allowed: webserver.properties, "
+                       "useproxy.properties, failover.properties, gateway.properties",
+                       name);
+}
+
+/* Which of our files are there; 0, or -EINVAL when there is nothing to read. */
+static int directory_check(struct settings_origins *o, const char *dir, struct settings_errors *e)
+{
+    struct dirent **entry;
+    int count = scandir(dir, &entry, is_properties, alphasort);
+    if (count < 0) {
+        settings_error(e, dir, "cannot be read: %m; name the directory of webserver.properties");
+        return -EINVAL;
+    }
+    for (int i = 0; i < count; i++) {
+        name_check(o, dir, entry[i]->d_name, e);
+        free(entry[i]);
+    }
+    free(entry);
+    for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
+        if (o->seen[f])
+            return 0;
+    }
+    settings_error(e, dir,
+                   "holds none of webserver.properties, useproxy.properties, failover.properties, "
+                   "gateway.properties; name the directory that does");
+    return -EINVAL;
+}
+
+static void cross_check(const struct settings *s, struct settings_errors *e)
+{
+    if (s->limit_request_line > s->limit_head) {
+        char line[32];
+        char head[32];
+        settings_error(e, settings_where(s, "limit.request.line"),
+                       "%s is more than limit.head allows for the whole head, allowed: at most %s",
+                       setting_size_print(s->limit_request_line, line, sizeof line),
+                       setting_size_print(s->limit_head, head, sizeof head));
+    }
+    static const struct setting_info per_client = {
+        .type = SETTING_NUMBER, .text = "", .min = 0, .max = 10000000};
+    if (*s->limit_connections_per_client != '\0') {
+        union setting_value number;
+        (void)setting_value_parse(&number, &per_client, s->limit_connections_per_client, e,
+                                  settings_where(s, "limit.connections.per.client"));
+    }
+}
+
+/* Returns owned: everything at its default; NULL when out of memory. */
+static struct settings *settings_create(const char *dir)
+{
+    struct settings *s = calloc(1, sizeof *s);
+    if (s == NULL || (s->origins = calloc(1, sizeof *s->origins)) == NULL) {
+        free(s);
+        return NULL;
+    }
+    bool slash = *dir != '\0' && dir[strlen(dir) - 1] == '/';
+    bool lost = false;
+    for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
+        if (asprintf(&s->origins->path[f], "%s%s%s", dir, slash ? "" : "/", file_names[f]) < 0) {
+            s->origins->path[f] = NULL;
+            lost = true;
+        }
+    }
+    for (size_t i = 0; i < KEY_COUNT && !lost; i++) {
+        struct settings_errors none = {0};
+        union setting_value v;
+        int rc = setting_value_parse(&v, &table[i], table[i].text, &none, table[i].key);
+        assert(rc != -EINVAL);
+        lost = rc != 0;
+        if (!lost)
+            field_put(s, &table[i], &v);
+    }
+    if (!lost)
+        return s;
+    settings_free(s);
+    return NULL;
+}
+
+struct settings *settings_load(const char *dir, struct settings_errors *e)
+{
+    struct settings *s = settings_create(dir);
+    if (s == NULL)
+        return NULL;
+    if (directory_check(s->origins, dir, e) == 0) {
+        for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
+            struct loading l = {s, e, (enum settings_file)f};
+            if (file_apply(&l) == -ENOMEM) {
+                settings_free(s);
+                return NULL;
+            }
+        }
+    }
+    cross_check(s, e);
+    return s;
+}
+
+void settings_free(struct settings *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        union setting_value v = field_get(s, &table[i]);
+        setting_value_free(table[i].type, &v);
+    }
+    for (int f = 0; f < SETTINGS_FILE_COUNT; f++)
+        free(s->origins->path[f]);
+    free(s->origins);
+    free(s);
+}
+
+void settings_restart_needed(const struct settings *old, const struct settings *new_,
+                             void (*on_key)(void *arg, const char *key), void *arg)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        union setting_value a = field_get(old, &table[i]);
+        union setting_value b = field_get(new_, &table[i]);
+        if (!table[i].reload && !setting_value_same(table[i].type, &a, &b))
+            on_key(arg, table[i].key);
+    }
+}
+
+/* "# word word", wrapped at 100 columns. */
+static void comment_print(FILE *out, const char *text)
+{
+    while (*text != '\0') {
+        size_t len = strlen(text);
+        if (len > 98) {
+            len = 98;
+            while (len > 0 && text[len] != ' ')
+                len--;
+            len = len > 0 ? len : 98; /* one long word */
+        }
+        (void)fprintf(out, "# %.*s\n", (int)len, text);
+        text += len;
+        text += strspn(text, " ");
+    }
+}
+
+void settings_print_defaults(FILE *out, enum settings_file file)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        char allowed[256];
+        char line[320];
+        if (table[i].file != (int)file)
+            continue;
+        comment_print(out, table[i].comment);
+        (void)snprintf(line, sizeof line, "(%s; %s)",
+                       setting_value_allowed(&table[i], allowed, sizeof allowed),
+                       table[i].reload ? "a reload is enough" : "needs a restart");
+        comment_print(out, line);
+        (void)fprintf(out, "%s=%s\n\n", table[i].key, table[i].text);
+    }
+}

@@ -1,0 +1,116 @@
+#include "proxy/base/buf.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BUF_FIRST_CAP = 1024 };
+
+void buf_init(struct buf *b, size_t max)
+{
+    *b = (struct buf){.max = max};
+}
+
+void buf_release(struct buf *b)
+{
+    free(b->data);
+    buf_init(b, b->max);
+}
+
+/* The next capacity that holds `need` octets: doubling keeps the number of copies small. */
+static size_t grown_cap(const struct buf *b, size_t need)
+{
+    size_t cap = b->cap > 0 ? b->cap : BUF_FIRST_CAP;
+    while (cap < need)
+        cap = cap > b->max / 2 ? b->max : cap * 2;
+    return cap < b->max ? cap : b->max;
+}
+
+char *buf_reserve(struct buf *b, size_t n)
+{
+    size_t len = buf_len(b);
+    if (n > b->max - len) {
+        errno = ENOBUFS;
+        return NULL;
+    }
+    if (b->data != NULL && n <= b->cap - b->end)
+        return b->data + b->end;
+    if (len + n > b->cap || b->data == NULL) {
+        size_t cap = grown_cap(b, len + n);
+        char *data = malloc(cap > 0 ? cap : 1);
+        if (data == NULL) {
+            errno = ENOMEM;
+            return NULL;
+        }
+        if (len > 0)
+            memcpy(data, b->data + b->start, len);
+        free(b->data);
+        b->data = data;
+        b->cap = cap;
+    } else {
+        memmove(b->data, b->data + b->start, len);
+    }
+    b->start = 0;
+    b->end = len;
+    return b->data + b->end;
+}
+
+void buf_commit(struct buf *b, size_t n)
+{
+    assert(n <= b->cap - b->end);
+    b->end += n;
+}
+
+int buf_add(struct buf *b, const void *data, size_t n)
+{
+    if (n == 0)
+        return 0;
+    char *to = buf_reserve(b, n);
+    if (to == NULL)
+        return -errno;
+    memcpy(to, data, n);
+    buf_commit(b, n);
+    return 0;
+}
+
+int buf_add_span(struct buf *b, struct span s)
+{
+    return buf_add(b, s.ptr, s.len);
+}
+
+int buf_add_str(struct buf *b, const char *text)
+{
+    return buf_add(b, text, strlen(text));
+}
+
+int buf_printf(struct buf *b, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    assert(n >= 0);
+    if ((size_t)n < sizeof text)
+        return buf_add(b, text, (size_t)n);
+
+    /* Rare: longer than the stack's text, so printed in place. */
+    char *to = buf_reserve(b, (size_t)n + 1);
+    if (to == NULL)
+        return -errno;
+    va_start(args, format);
+    (void)vsnprintf(to, (size_t)n + 1, format, args);
+    va_end(args);
+    buf_commit(b, (size_t)n);
+    return 0;
+}
+
+void buf_consume(struct buf *b, size_t n)
+{
+    assert(n <= buf_len(b));
+    b->start += n;
+    if (b->start == b->end)
+        b->start = b->end = 0;
+}

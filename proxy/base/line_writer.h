@@ -1,0 +1,28 @@
+/*
+ * line_writer.h - lines to a descriptor that may block, written by a thread of their own.
+ *
+ * A loop never waits for a full pipe: lines go into a bounded queue, and those that find it full are dropped and
+ * counted. Any thread may write; create and destroy on one.
+ */
+#ifndef CERTFERRY_BASE_LINE_WRITER_H
+#define CERTFERRY_BASE_LINE_WRITER_H
+
+#include <stdint.h>
+
+#include "proxy/base/span.h"
+
+struct line_writer;
+
+/* Borrows `fd`. Returns owned; NULL when out of memory or threads. */
+struct line_writer *line_writer_create(int fd, size_t queue_octets);
+
+/* Takes a whole line, newline included. */
+void line_writer_put(struct line_writer *w, struct span line);
+
+/* Lines dropped so far. */
+uint64_t line_writer_dropped(struct line_writer *w);
+
+/* Writes what is queued, waiting at most `patience_ms` for a reader who has stopped; then frees. */
+void line_writer_destroy(struct line_writer *w, unsigned patience_ms);
+
+#endif

@@ -1,0 +1,73 @@
+#include "proxy/base/metrics.h"
+
+#include <inttypes.h>
+
+static const struct {
+    const char *name;
+    const char *help;
+} metric_texts[METRIC_COUNT] = {
+#define METRIC_ROW(name, text, help) [METRIC_##name] = {text, help},
+    METRICS_TABLE(METRIC_ROW)
+#undef METRIC_ROW
+};
+
+static uint64_t sum_of(struct metrics *const *workers, size_t count, enum metric which)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += atomic_load_explicit(&workers[i]->value[which], memory_order_relaxed);
+    return sum;
+}
+
+static int print_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    return buf_printf(out, "# HELP certferry_%s %s.\n# TYPE certferry_%s %s\n", name, help, name,
+                      type);
+}
+
+static int print_gauge(struct buf *out, const char *name, const char *help, uint64_t begun,
+                       uint64_t ended)
+{
+    int rc = print_head(out, name, "gauge", help);
+    /* Read one after the other while workers count on: never below zero. */
+    uint64_t now = begun > ended ? begun - ended : 0;
+    return rc == 0 ? buf_printf(out, "certferry_%s %" PRIu64 "\n", name, now) : rc;
+}
+
+static int print_exchanges(struct buf *out, struct metrics *const *workers, size_t count)
+{
+    int rc = print_head(out, "exchanges_total", "counter",
+                        "Exchanges ended, by protocol class and outcome");
+    for (unsigned p = 0; p < PROTOCOL_COUNT; p++) {
+        for (unsigned o = 0; o < OUTCOME_COUNT && rc == 0; o++) {
+            uint64_t sum = 0;
+            for (size_t i = 0; i < count; i++)
+                sum += atomic_load_explicit(&workers[i]->exchanges[p][o], memory_order_relaxed);
+            if (sum > 0)
+                rc = buf_printf(
+                    out, "certferry_exchanges_total{class=\"%s\",outcome=\"%s\"} %" PRIu64 "\n",
+                    protocol_name((enum protocol)p), outcome_info((enum outcome)o)->token, sum);
+        }
+    }
+    return rc;
+}
+
+int metrics_print(struct buf *out, struct metrics *const *workers, size_t count)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < METRIC_COUNT && rc == 0; i++) {
+        rc = print_head(out, metric_texts[i].name, "counter", metric_texts[i].help);
+        if (rc == 0)
+            rc = buf_printf(out, "certferry_%s %" PRIu64 "\n", metric_texts[i].name,
+                            sum_of(workers, count, (enum metric)i));
+    }
+    if (rc == 0)
+        rc = print_gauge(out, "client_connections", "Client connections open now",
+                         sum_of(workers, count, METRIC_ACCEPTED),
+                         sum_of(workers, count, METRIC_CLOSED));
+    if (rc == 0)
+        rc = print_gauge(out, "tunnels", "Tunnels open now",
+                         sum_of(workers, count, METRIC_TUNNELS_OPENED),
+                         sum_of(workers, count, METRIC_TUNNELS_CLOSED));
+    return rc == 0 ? print_exchanges(out, workers, count) : rc;
+}

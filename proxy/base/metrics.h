@@ -1,0 +1,68 @@
+/*
+ * metrics.h - counters that one thread writes and any thread may read; summed and printed on demand.
+ *
+ * A counter only grows; what is present now (a gauge) is the difference of two. Printing is Prometheus text format
+ * 0.0.4.
+ */
+#ifndef CERTFERRY_BASE_METRICS_H
+#define CERTFERRY_BASE_METRICS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/base/outcome.h"
+#include "proxy/base/protocol.h"
+
+/* X(name, "prometheus_name", "help") */
+#define METRICS_TABLE(X)                                                                           \
+    X(ACCEPTED, "client_connections_total", "Client connections accepted")                         \
+    X(CLOSED, "client_connections_closed_total", "Client connections ended")                       \
+    X(TUNNELS_OPENED, "tunnels_total", "Tunnels opened")                                           \
+    X(TUNNELS_CLOSED, "tunnels_closed_total", "Tunnels ended")                                     \
+    X(OCTETS_UP, "relayed_up_bytes_total", "Octets sent to origins")                               \
+    X(OCTETS_DOWN, "relayed_down_bytes_total", "Octets sent to clients")                           \
+    X(ORIGIN_CONNECTED, "origin_connections_total", "Connections to origins made")                 \
+    X(ORIGIN_REUSED, "origin_connections_reused_total", "Idle origin connections used again")      \
+    X(ACCEPT_PAUSES, "accept_pauses_total", "Times accepting paused for want of descriptors")      \
+    X(DNS_LOOKUPS, "dns_lookups_total", "Name look-ups asked for")                                 \
+    X(DNS_CACHE_HITS, "dns_cache_hits_total", "Name look-ups answered from the cache")             \
+    X(DNS_FAILURES, "dns_failures_total", "Name look-ups that failed")                             \
+    X(DNS_TIMEOUTS, "dns_timeouts_total", "Name look-ups without an answer in time")
+
+enum metric {
+#define METRIC_ENUM(name, text, help) METRIC_##name,
+    METRICS_TABLE(METRIC_ENUM)
+#undef METRIC_ENUM
+        METRIC_COUNT
+};
+
+/* One for each worker; all zero is the initial state. */
+struct metrics {
+    _Atomic uint64_t value[METRIC_COUNT];
+    _Atomic uint64_t exchanges[PROTOCOL_COUNT][OUTCOME_COUNT];
+};
+
+/* Only the owning thread calls these. */
+static inline void metrics_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    /* One writer: a load and a store, not a locked addition. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static inline void metrics_add(struct metrics *m, enum metric which, uint64_t n)
+{
+    metrics_count(&m->value[which], n);
+}
+
+static inline void metrics_set(struct metrics *m, enum metric which, uint64_t n)
+{
+    atomic_store_explicit(&m->value[which], n, memory_order_relaxed);
+}
+
+/* Sums `count` workers' counters into text. 0, -ENOBUFS or -ENOMEM. Any thread. */
+int metrics_print(struct buf *out, struct metrics *const *workers, size_t count);
+
+#endif

@@ -1,0 +1,164 @@
+#include "proxy/net/poller.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { POLLER_BATCH = 128 };
+
+struct poller {
+    uv_poll_t watch; /* of the epoll descriptor */
+    uv_idle_t idle;  /* active while a slot is resumed, so that the loop does not sleep */
+    int epoll_fd;
+    unsigned handles; /* open ones; the last close frees */
+    struct list resumed;
+    struct epoll_event batch[POLLER_BATCH];
+    int batch_count; /* events of the present batch; 0 outside dispatch */
+    int batch_at;
+};
+
+static unsigned events_of(uint32_t epoll_events)
+{
+    unsigned events = 0;
+    if (epoll_events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        events |= POLL_READABLE;
+    if (epoll_events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        events |= POLL_WRITABLE;
+    if (epoll_events & EPOLLRDHUP)
+        events |= POLL_FIN;
+    if (epoll_events & (EPOLLHUP | EPOLLERR))
+        events |= POLL_BROKEN;
+    return events;
+}
+
+static void on_epoll_readable(uv_poll_t *handle, int status, int uv_events)
+{
+    struct poller *p = handle->data;
+    (void)status;
+    (void)uv_events;
+    int n = epoll_wait(p->epoll_fd, p->batch, POLLER_BATCH, 0);
+    p->batch_count = n > 0 ? n : 0;
+    for (p->batch_at = 0; p->batch_at < p->batch_count; p->batch_at++) {
+        struct poll_slot *slot = p->batch[p->batch_at].data.ptr;
+        if (slot != NULL)
+            slot->on_ready(slot, events_of(p->batch[p->batch_at].events));
+    }
+    p->batch_count = 0;
+}
+
+static void on_idle(uv_idle_t *handle)
+{
+    struct poller *p = handle->data;
+    /* Only those resumed so far: a slot that resumes itself again waits for the next round. */
+    struct list last;
+    list_append(&p->resumed, &last);
+    while (p->resumed.next != &last) {
+        struct poll_slot *slot = LIST_ITEM(p->resumed.next, struct poll_slot, resumed);
+        list_remove(&slot->resumed);
+        slot->on_ready(slot, POLL_READABLE | POLL_WRITABLE);
+    }
+    list_remove(&last);
+    if (list_empty(&p->resumed))
+        (void)uv_idle_stop(&p->idle);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct poller *p = handle->data;
+    if (--p->handles > 0)
+        return;
+    (void)close(p->epoll_fd);
+    free(p);
+}
+
+int poller_create(struct poller **out, uv_loop_t *loop)
+{
+    struct poller *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return -ENOMEM;
+    list_init(&p->resumed);
+    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int rc = p->epoll_fd < 0 ? -errno : uv_poll_init(loop, &p->watch, p->epoll_fd);
+    if (rc != 0) {
+        if (p->epoll_fd >= 0)
+            (void)close(p->epoll_fd);
+        free(p);
+        return rc;
+    }
+    (void)uv_idle_init(loop, &p->idle);
+    p->handles = 2;
+    p->watch.data = p->idle.data = p;
+    rc = uv_poll_start(&p->watch, UV_READABLE, on_epoll_readable);
+    if (rc != 0) {
+        poller_destroy(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
+}
+
+void poller_destroy(struct poller *p)
+{
+    assert(list_empty(&p->resumed));
+    uv_close((uv_handle_t *)&p->watch, on_handle_closed);
+    uv_close((uv_handle_t *)&p->idle, on_handle_closed);
+}
+
+void poll_slot_init(struct poll_slot *slot, poll_cb on_ready)
+{
+    slot->on_ready = on_ready;
+    list_init(&slot->resumed);
+}
+
+static int control(struct poller *p, int operation, struct poll_slot *slot, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = slot};
+    return epoll_ctl(p->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
+}
+
+int poller_add(struct poller *p, struct poll_slot *slot, int fd)
+{
+    return control(p, EPOLL_CTL_ADD, slot, fd);
+}
+
+/* Events of this batch that were fetched for `slot` but not yet delivered are dropped. */
+static void forget_fetched(struct poller *p, const struct poll_slot *slot)
+{
+    for (int i = p->batch_at; i < p->batch_count; i++) {
+        if (p->batch[i].data.ptr == slot)
+            p->batch[i].data.ptr = NULL;
+    }
+}
+
+void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to, int fd)
+{
+    forget_fetched(p, from);
+    poller_unresume(from);
+    int rc = control(p, EPOLL_CTL_MOD, to, fd);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void poller_remove(struct poller *p, struct poll_slot *slot, int fd)
+{
+    forget_fetched(p, slot);
+    poller_unresume(slot);
+    int rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void poller_resume(struct poller *p, struct poll_slot *slot)
+{
+    if (!list_empty(&slot->resumed))
+        return;
+    list_append(&p->resumed, &slot->resumed);
+    (void)uv_idle_start(&p->idle, on_idle);
+}
+
+void poller_unresume(struct poll_slot *slot)
+{
+    list_remove(&slot->resumed);
+}

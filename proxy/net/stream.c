@@ -1,0 +1,112 @@
+#include "proxy/net/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void on_slot_ready(struct poll_slot *slot, unsigned events)
+{
+    struct stream *s = LIST_ITEM(slot, struct stream, slot);
+    s->can_read = s->can_read || (events & POLL_READABLE) != 0;
+    s->can_write = s->can_write || (events & POLL_WRITABLE) != 0;
+    s->fin_seen = s->fin_seen || (events & POLL_FIN) != 0;
+    s->broken = s->broken || (events & POLL_BROKEN) != 0;
+    s->on_ready(s);
+}
+
+void stream_init(struct stream *s, stream_cb on_ready)
+{
+    *s = (struct stream){.on_ready = on_ready, .fd = -1};
+    poll_slot_init(&s->slot, on_slot_ready);
+}
+
+static void start(struct stream *s, struct poller *poller, int fd)
+{
+    stream_init(s, s->on_ready);
+    s->poller = poller;
+    s->fd = fd;
+    /* The first edge tells the truth soon; until then trying costs no more than an EAGAIN. */
+    s->can_read = s->can_write = true;
+}
+
+int stream_open(struct stream *s, struct poller *poller, int fd)
+{
+    assert(!stream_is_open(s));
+    start(s, poller, fd);
+    int rc = poller_add(poller, &s->slot, fd);
+    if (rc != 0) {
+        (void)close(fd);
+        s->fd = -1;
+    }
+    return rc;
+}
+
+void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *from, int fd)
+{
+    assert(!stream_is_open(s));
+    start(s, poller, fd);
+    poller_move(poller, from, &s->slot, fd);
+}
+
+ssize_t stream_receive(struct stream *s, void *to, size_t size)
+{
+    ssize_t n;
+    do {
+        n = recv(s->fd, to, size, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        s->can_read = false;
+        return -errno;
+    }
+    /* A short read has emptied the socket: the next octet or FIN makes a new edge (epoll(7)). */
+    if (n == 0 || ((size_t)n < size && !s->fin_seen))
+        s->can_read = false;
+    return n;
+}
+
+ssize_t stream_send(struct stream *s, const void *from, size_t size)
+{
+    ssize_t n;
+    do {
+        n = send(s->fd, from, size, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        s->can_write = false;
+        return -errno;
+    }
+    if ((size_t)n < size)
+        s->can_write = false;
+    return n;
+}
+
+void stream_shutdown(struct stream *s)
+{
+    if (s->fin_sent)
+        return;
+    s->fin_sent = true;
+    (void)shutdown(s->fd, SHUT_WR); /* fails only when the peer has reset: then reading tells */
+}
+
+void stream_resume(struct stream *s)
+{
+    poller_resume(s->poller, &s->slot);
+}
+
+void stream_close(struct stream *s)
+{
+    if (!stream_is_open(s))
+        return;
+    poller_remove(s->poller, &s->slot, s->fd);
+    (void)close(s->fd);
+    s->fd = -1;
+}
+
+void stream_abort(struct stream *s)
+{
+    if (!stream_is_open(s))
+        return;
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    stream_close(s);
+}

@@ -1,0 +1,65 @@
+/*
+ * stream.h - the one connection type: readiness-pull over a descriptor of ours.
+ *
+ * The owner is told when something may have become possible and then receives and sends until -EAGAIN or until
+ * `can_read`/`can_write` say that nothing waits. Octets that were not sent belong to the owner, never to the stream.
+ * No TLS here: what passes is not looked at. Errors are negative errno values. Loop thread only.
+ */
+#ifndef CERTFERRY_NET_STREAM_H
+#define CERTFERRY_NET_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "proxy/net/poller.h"
+
+struct stream;
+typedef void (*stream_cb)(struct stream *s);
+
+/* Embedded in its owner. */
+struct stream {
+    struct poll_slot slot;
+    struct poller *poller; /* borrowed */
+    stream_cb on_ready;    /* never called from inside a stream_...() call */
+    int fd;                /* -1: not open */
+    bool can_read;         /* a receive may succeed (octets, FIN or error wait) */
+    bool can_write;
+    bool fin_seen;  /* the peer's FIN is queued or was received: a short read is not the end of news */
+    bool fin_sent;  /* stream_shutdown() was called */
+    bool broken;    /* reset or failed; with fin_sent also the regular end of both sides */
+};
+
+/* A stream that is not open: the only state in which it may be forgotten. */
+void stream_init(struct stream *s, stream_cb on_ready);
+
+/* Takes `fd`, non-blocking and connected, and watches it. 0 or a negative code: then `fd` is closed. */
+int stream_open(struct stream *s, struct poller *poller, int fd);
+
+/* The same for a descriptor that `from` watches already (a dial's or a pool's slot). */
+void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *from, int fd);
+
+static inline bool stream_is_open(const struct stream *s)
+{
+    return s->fd >= 0;
+}
+
+/* Octets received (> 0), 0 at the peer's FIN, -EAGAIN or another negative errno. */
+ssize_t stream_receive(struct stream *s, void *to, size_t size);
+
+/* Octets taken (> 0), -EAGAIN or another negative errno. */
+ssize_t stream_send(struct stream *s, const void *from, size_t size);
+
+/* Sends our FIN behind what was sent. Twice is harmless. */
+void stream_shutdown(struct stream *s);
+
+/* `on_ready` comes again on the loop's next round: for work left over when a turn was long enough. */
+void stream_resume(struct stream *s);
+
+/* Closes in order: octets taken by stream_send() still reach the peer. Harmless when not open. */
+void stream_close(struct stream *s);
+
+/* Closes with a reset, so that the peer cannot take what it has got for the whole. */
+void stream_abort(struct stream *s);
+
+#endif

@@ -1,0 +1,203 @@
+/*
+ * connect.c - a CONNECT from its route to the end of its tunnel: dial, 200, the look at the first octets, relay.
+ */
+#include "proxy/session/session_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/wire/client_hello.h"
+#include "proxy/wire/reply.h"
+
+static bool gate_applies(const struct session *s)
+{
+    const struct session_options *o = s->ctx->options;
+    return o->sni != SESSION_SNI_OFF &&
+           !port_ranges_have(o->raw_ports, o->raw_port_count, s->record.port);
+}
+
+/*
+ * Collects what the client sends before its octets may flow, at most what `in` holds: a client whose reads were stopped
+ * would not be seen leaving. False: the session has ended.
+ */
+static bool collect_early(struct session *s)
+{
+    while (s->client.can_read && buf_room(&s->in) > 0) {
+        size_t want = buf_room(&s->in) < 4096 ? buf_room(&s->in) : 4096;
+        char *to = buf_reserve(&s->in, want);
+        ssize_t n = to != NULL ? stream_receive(&s->client, to, want) : -ENOMEM;
+        if (n == -EAGAIN)
+            return true;
+        if (n < 0) {
+            session_close(s, OUTCOME_CLIENT_RESET);
+            return false;
+        }
+        if (n == 0) {
+            /* Its FIN. With nothing sent before, no ClientHello can come any more. Otherwise the relay passes it on. */
+            s->tunnel.way[TUNNEL_UP].ended = true;
+            if (buf_len(&s->in) == 0 && gate_applies(s)) {
+                session_close(s, OUTCOME_CLIENT_LEFT);
+                return false;
+            }
+            return true;
+        }
+        buf_commit(&s->in, (size_t)n);
+    }
+    return true;
+}
+
+void connect_begin(struct session *s, const struct route *r)
+{
+    tunnel_init(&s->tunnel, s->ctx->options->buffer_octets);
+    session_dial(s, &r->host);
+    if (s->state == SESSION_CONNECT)
+        (void)collect_early(s);
+}
+
+/* ---- relay ---- */
+
+static void relay(struct session *s)
+{
+    struct tunnel *t = &s->tunnel;
+    uint64_t up = t->way[TUNNEL_UP].octets, down = t->way[TUNNEL_DOWN].octets;
+    enum tunnel_status status =
+        tunnel_pump(t, &s->client, &s->origin, s->ctx->scratch, s->ctx->scratch_octets);
+    metrics_add(s->ctx->metrics, METRIC_OCTETS_UP, t->way[TUNNEL_UP].octets - up);
+    metrics_add(s->ctx->metrics, METRIC_OCTETS_DOWN, t->way[TUNNEL_DOWN].octets - down);
+    s->record.octets_up = t->way[TUNNEL_UP].octets;
+    s->record.octets_down = t->way[TUNNEL_DOWN].octets;
+    if (down == 0 && s->record.octets_down > 0)
+        s->record.first_octet_us = clock_us() - s->record.started_us;
+    if (status == TUNNEL_CLOSED) {
+        session_close(s, t->client_broke   ? OUTCOME_CLIENT_RESET
+                         : t->origin_broke ? OUTCOME_ORIGIN_RESET
+                                           : OUTCOME_OK);
+    } else if (status == TUNNEL_MOVED) {
+        const struct session_options *o = s->ctx->options;
+        deadline_set(s->ctx->net.deadlines, &s->deadline,
+                     tunnel_half_closed(t) ? o->halfclosed_ms : o->tunnel_idle_ms);
+    }
+}
+
+static void begin_relay(struct session *s)
+{
+    tunnel_take_early(&s->tunnel, TUNNEL_UP, &s->in);
+    tunnel_take_early(&s->tunnel, TUNNEL_DOWN, &s->out); /* of the 200, if the client is that slow */
+    metrics_add(s->ctx->metrics, METRIC_TUNNELS_OPENED, 1);
+    session_go(s, SESSION_RELAY);
+    relay(s);
+}
+
+/* ---- the gate ---- */
+
+/* The client has its 200, so the refusal is a TLS alert; nothing has reached the origin. */
+static void refuse_hello(struct session *s, enum outcome why, enum tls_alert alert)
+{
+    unsigned char record[TLS_ALERT_OCTETS];
+    client_hello_alert(record, alert);
+    stream_close(&s->origin);
+    if (buf_add(&s->out, record, sizeof record) != 0) {
+        session_close(s, why);
+        return;
+    }
+    s->record.octets_down += sizeof record;
+    s->keep = false;
+    session_tell(s, why);
+    session_go(s, SESSION_ANSWER);
+    session_send_answer(s);
+}
+
+/* OUTCOME_OK when the server name may go where the tunnel goes (DESIGN section 4, step 7). */
+static enum outcome judge_sni(const struct session *s, const struct client_hello *hello)
+{
+    struct hostname name;
+    if (!hello->has_sni)
+        return s->ctx->options->sni == SESSION_SNI_STRICT ? OUTCOME_SNI_MISSING : OUTCOME_OK;
+    if (s->record.host == NULL || hostname_parse(&name, span_of(hello->sni), NULL) != 0)
+        return OUTCOME_SNI_MISMATCH;
+    if (strcmp(name.text, s->record.host) == 0)
+        return OUTCOME_OK;
+    /* A tunnel to an address may carry a name, if that name might have been asked for itself. */
+    struct addr literal;
+    bool to_address = addr_parse(&literal, span_of(s->record.host), 0) == 0;
+    if (to_address && policy_request(s->ctx->options->policy, &name, s->record.port,
+                                     PROTOCOL_TUNNEL) == OUTCOME_OK)
+        return OUTCOME_OK;
+    return OUTCOME_SNI_MISMATCH;
+}
+
+static void look_at_hello(struct session *s)
+{
+    struct client_hello hello;
+    enum outcome verdict;
+    switch (client_hello_parse(&hello, buf_head(&s->in), buf_len(&s->in))) {
+    case CLIENT_HELLO_MORE:
+        if (s->tunnel.way[TUNNEL_UP].ended)
+            session_close(s, OUTCOME_CLIENT_LEFT);
+        return;
+    case CLIENT_HELLO_NOT_TLS:
+        refuse_hello(s, OUTCOME_HELLO_NOT_TLS, TLS_ALERT_DECODE_ERROR);
+        return;
+    case CLIENT_HELLO_MALFORMED:
+        refuse_hello(s, OUTCOME_HELLO_MALFORMED, TLS_ALERT_DECODE_ERROR);
+        return;
+    case CLIENT_HELLO_OK:
+        if (hello.has_sni)
+            access_record_text(&s->record.sni, span_of(hello.sni));
+        verdict = judge_sni(s, &hello);
+        if (verdict != OUTCOME_OK)
+            refuse_hello(s, verdict,
+                         verdict == OUTCOME_SNI_MISMATCH ? TLS_ALERT_UNRECOGNIZED_NAME
+                                                         : TLS_ALERT_ACCESS_DENIED);
+        else
+            begin_relay(s);
+        return;
+    }
+}
+
+static void hello_ready(struct session *s)
+{
+    if (!session_flush(s) || !collect_early(s))
+        return;
+    if (buf_len(&s->in) > 0 || s->tunnel.way[TUNNEL_UP].ended)
+        look_at_hello(s);
+}
+
+void connect_established(struct session *s)
+{
+    s->record.status = 200;
+    if (buf_add_span(&s->out, reply_connect_established) != 0) {
+        session_close(s, OUTCOME_NO_MEMORY);
+        return;
+    }
+    if (!session_flush(s))
+        return;
+    if (!gate_applies(s)) {
+        begin_relay(s);
+        return;
+    }
+    session_go(s, SESSION_HELLO);
+    hello_ready(s);
+}
+
+void connect_ready(struct session *s)
+{
+    if (s->state == SESSION_RELAY) {
+        relay(s);
+    } else if (s->state == SESSION_HELLO) {
+        hello_ready(s);
+    } else if (s->client.broken) {
+        session_close(s, OUTCOME_CLIENT_RESET);
+    } else {
+        (void)collect_early(s);
+    }
+}
+
+void connect_due(struct session *s)
+{
+    if (s->state == SESSION_HELLO)
+        refuse_hello(s, OUTCOME_HELLO_TIMEOUT, TLS_ALERT_ACCESS_DENIED);
+    else
+        session_close(s, OUTCOME_TUNNEL_IDLE);
+}

@@ -1,0 +1,69 @@
+/*
+ * session.h - one client connection's life: a state machine from accept to the last octet.
+ *
+ * Knows no configuration file and no roster: what it needs comes as options and a context. Loop thread only.
+ */
+#ifndef CERTFERRY_SESSION_SESSION_H
+#define CERTFERRY_SESSION_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "allowlist/policy.h"
+#include "proxy/base/line_writer.h"
+#include "proxy/base/list.h"
+#include "proxy/base/metrics.h"
+#include "proxy/control/control.h"
+#include "proxy/net/dial.h"
+#include "proxy/net/netloop.h"
+#include "proxy/session/admission.h"
+#include "proxy/session/upstream_pool.h"
+#include "proxy/wire/head.h"
+
+enum session_sni { SESSION_SNI_MATCH, SESSION_SNI_STRICT, SESSION_SNI_OFF };
+
+/* Part of a snapshot: immutable while any worker uses it. All times in milliseconds. */
+struct session_options {
+    const struct policy *policy;
+    struct head_limits head;
+    size_t buffer_octets; /* limit.tunnel.buffer */
+    uint64_t head_ms, keepalive_ms, response_ms, body_ms, hello_ms, tunnel_idle_ms, halfclosed_ms,
+        linger_ms;
+    struct dial_options dial;
+    enum session_sni sni;
+    const struct port_range *raw_ports; /* tunnel.raw.ports */
+    size_t raw_port_count;
+    bool access_log;
+    bool forwarded_for;
+    char name[128]; /* ours in Via and Proxy-Status */
+};
+
+/* One for each worker; outlives its sessions. */
+struct session_context {
+    struct netloop net;
+    const struct session_options *options; /* of the present snapshot: never kept over a callback */
+    struct metrics *metrics;
+    struct line_writer *access_log;
+    struct admission *admission;
+    struct upstream_pool *pool;
+    const struct control_facts *facts; /* what the own pages tell; see control.h */
+    unsigned worker;
+    bool draining;
+    char *scratch; /* for one receive, never kept over a callback */
+    size_t scratch_octets;
+    struct list sessions;
+    void (*on_empty)(void *arg); /* the last session has ended */
+    void *on_empty_arg;
+};
+
+/* Takes the accepted, non-blocking `fd`. When it cannot be served it is closed. */
+void session_accept(struct session_context *ctx, int fd, const struct addr *client);
+
+/* Draining begins: idle connections end now, the others after their present exchange. */
+void session_drain_all(struct session_context *ctx);
+
+/* The grace is over: everything ends. */
+void session_close_all(struct session_context *ctx);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * session_impl.h - the session's struct and moves, for the files that play its parts: session.c, connect.c, forward.c.
+ *
+ * Nobody else includes this. Loop thread only.
+ */
+#ifndef CERTFERRY_SESSION_SESSION_IMPL_H
+#define CERTFERRY_SESSION_SESSION_IMPL_H
+
+#include "proxy/net/stream.h"
+#include "proxy/session/access_log.h"
+#include "proxy/session/route.h"
+#include "proxy/session/session.h"
+#include "proxy/session/tunnel.h"
+
+enum session_state {
+    SESSION_IDLE,     /* client open, between two requests; its next octet awaited */
+    SESSION_HEAD,     /* client open; a request head awaited or incomplete */
+    SESSION_CONNECT,  /* client open, dial under way */
+    SESSION_HELLO,    /* both open, tunnel promised; the client's first octets are collected, the origin unread */
+    SESSION_RELAY,    /* both open; octets go both ways */
+    SESSION_EXCHANGE, /* both open; one plain-HTTP request and its response */
+    SESSION_ANSWER,   /* client open; an answer of ours is being written */
+    SESSION_LINGER,   /* client open, our FIN sent; what it still sends is dropped so that it can read the answer */
+    SESSION_CLOSING,  /* nothing open; freed when the last caller has left */
+    SESSION_STATE_COUNT
+};
+
+struct exchange; /* forward.c's own */
+
+struct session {
+    struct session_context *ctx;
+    struct list node; /* in ctx->sessions */
+    enum session_state state;
+    unsigned busy;        /* entries from the loop that have not left yet */
+    enum outcome verdict; /* of admission: not OK is told to the client once it speaks */
+    bool keep;            /* SESSION_ANSWER: go on with the next request afterwards */
+    struct deadline deadline;
+    struct stream client, origin;
+    struct dial *dial;
+    struct buf in;  /* from the client: a head, then what came behind it */
+    struct buf out; /* to the client: our own answers */
+    size_t scanned; /* of the head in `in` */
+    struct tunnel tunnel;
+    struct exchange *exchange; /* while plain HTTP is forwarded */
+    struct access_record record;
+};
+
+/* The only writer of `state`; sets the new state's deadline. */
+void session_go(struct session *s, enum session_state next);
+
+/* The only way to end; the first reason wins. */
+void session_close(struct session *s, enum outcome why);
+
+/* The same, but the client gets a reset: it must not take a cut response for a whole one. */
+void session_abort(struct session *s, enum outcome why);
+
+/* Answers with the outcome's text, tells the log, and closes once the client has had time to read it. */
+void session_refuse(struct session *s, enum outcome why, struct span detail);
+
+/* Sends what is in `out`. False: the client is gone and so is the session. */
+bool session_flush(struct session *s);
+
+/* Sends `out`, then goes to SESSION_LINGER, or to SESSION_IDLE when `keep` is set. */
+void session_send_answer(struct session *s);
+
+/* An exchange has ended well or badly: one log line, metrics, and a fresh record. */
+void session_tell(struct session *s, enum outcome why);
+
+/* The client will get no more; it may still be sending. */
+void session_linger(struct session *s);
+
+/* Ready for the next request on this connection. */
+void session_next(struct session *s);
+
+/* Dials the record's host and port; the end comes to connect_established() or forward_established(). */
+void session_dial(struct session *s, const struct hostname *host);
+
+/* connect.c: CONNECT from its route to the end of its tunnel. */
+void connect_begin(struct session *s, const struct route *r);
+void connect_established(struct session *s);
+void connect_ready(struct session *s); /* a stream is ready in CONNECT, HELLO or RELAY */
+void connect_due(struct session *s);   /* the deadline of HELLO or RELAY */
+
+/* forward.c: one plain-HTTP exchange. */
+void forward_begin(struct session *s, const struct head *head, struct route *r);
+void forward_established(struct session *s);
+void forward_ready(struct session *s);
+void forward_due(struct session *s);
+void forward_release(struct session *s); /* frees the exchange; harmless when there is none */
+
+/* Whether the client wants to send another request on this connection (RFC 9112 section 9.3). */
+bool session_client_persists(const struct head *head);
+
+#endif

@@ -1,0 +1,140 @@
+#include "proxy/session/tunnel.h"
+
+#include <assert.h>
+#include <errno.h>
+
+enum { TURN_RECEIVES = 16 /* of one way in one turn: 1 MiB with the default buffer */ };
+
+void tunnel_init(struct tunnel *t, size_t max)
+{
+    *t = (struct tunnel){0};
+    buf_init(&t->way[TUNNEL_UP].waiting, max);
+    buf_init(&t->way[TUNNEL_DOWN].waiting, max);
+}
+
+void tunnel_take_early(struct tunnel *t, unsigned way, struct buf *early)
+{
+    struct tunnel_way *w = &t->way[way];
+    assert(w->waiting.data == NULL);
+    size_t max = w->waiting.max > early->max ? w->waiting.max : early->max;
+    size_t early_max = early->max;
+    w->waiting = *early;
+    w->waiting.max = max;
+    buf_init(early, early_max);
+}
+
+void tunnel_release(struct tunnel *t)
+{
+    buf_release(&t->way[TUNNEL_UP].waiting);
+    buf_release(&t->way[TUNNEL_DOWN].waiting);
+}
+
+bool tunnel_half_closed(const struct tunnel *t)
+{
+    return t->way[TUNNEL_UP].closed != t->way[TUNNEL_DOWN].closed;
+}
+
+/* Sends; octets taken are counted. False: the receiver is gone. */
+static bool way_send(struct tunnel_way *w, struct stream *to, const char *data, size_t len,
+                     size_t *taken)
+{
+    *taken = 0;
+    while (*taken < len && to->can_write) {
+        ssize_t n = stream_send(to, data + *taken, len - *taken);
+        if (n < 0)
+            return n == -EAGAIN;
+        *taken += (size_t)n;
+    }
+    w->octets += *taken;
+    return true;
+}
+
+/* Brings waiting octets on. False: the receiver is gone. */
+static bool way_flush(struct tunnel_way *w, struct stream *to)
+{
+    size_t taken;
+    if (buf_len(&w->waiting) == 0)
+        return true;
+    bool alive = way_send(w, to, buf_head(&w->waiting), buf_len(&w->waiting), &taken);
+    buf_consume(&w->waiting, taken);
+    if (buf_len(&w->waiting) == 0)
+        buf_release(&w->waiting); /* an idle tunnel holds nothing */
+    return alive;
+}
+
+/* One receive and its send. False: nothing more can move now. `*broke` when an end is gone. */
+static bool way_step(struct tunnel_way *w, struct stream *from, struct stream *to, char *scratch,
+                     size_t size, bool *from_broke, bool *to_broke)
+{
+    ssize_t n = stream_receive(from, scratch, size);
+    if (n == -EAGAIN)
+        return false;
+    if (n <= 0) {
+        w->ended = true;
+        *from_broke = n < 0;
+        return true;
+    }
+    size_t taken;
+    if (!way_send(w, to, scratch, (size_t)n, &taken)) {
+        *to_broke = true;
+        return false;
+    }
+    /* Memory out: the octets are lost, so the tunnel must not go on as if they were not. */
+    if (taken < (size_t)n && buf_add(&w->waiting, scratch + taken, (size_t)n - taken) != 0)
+        *to_broke = true;
+    return true;
+}
+
+/* True when anything moved. */
+static bool way_pump(struct tunnel_way *w, struct stream *from, struct stream *to, char *scratch,
+                     size_t size, bool *from_broke, bool *to_broke)
+{
+    uint64_t before = w->octets;
+    if (!way_flush(w, to))
+        *to_broke = true;
+    unsigned turns = TURN_RECEIVES;
+    while (!*to_broke && !w->ended && buf_len(&w->waiting) == 0 && from->can_read &&
+           to->can_write) {
+        if (turns-- == 0) {
+            stream_resume(from);
+            break;
+        }
+        if (!way_step(w, from, to, scratch, size, from_broke, to_broke))
+            break;
+    }
+    bool fin = !w->closed && w->ended && buf_len(&w->waiting) == 0;
+    if (fin) {
+        w->closed = true;
+        stream_shutdown(to);
+    }
+    return w->octets != before || fin;
+}
+
+/* Nothing can be delivered to an end that is gone; what it sent before still can, the other way. */
+static void give_up_way(struct tunnel_way *w)
+{
+    buf_release(&w->waiting);
+    w->ended = w->closed = true;
+}
+
+enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct stream *origin,
+                               char *scratch, size_t size)
+{
+    struct tunnel_way *up = &t->way[TUNNEL_UP];
+    struct tunnel_way *down = &t->way[TUNNEL_DOWN];
+    if (size > up->waiting.max)
+        size = up->waiting.max;
+    bool moved = way_pump(up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
+    if (way_pump(down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
+        moved = true;
+    if (t->client_broke)
+        give_up_way(down);
+    if (t->origin_broke)
+        give_up_way(up);
+    /* A receiver that is gone may have left octets of its own to read: they go out before the end. */
+    if (t->client_broke && t->origin_broke)
+        return TUNNEL_CLOSED;
+    if (up->closed && down->closed)
+        return TUNNEL_CLOSED;
+    return moved ? TUNNEL_MOVED : TUNNEL_QUIET;
+}

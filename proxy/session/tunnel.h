@@ -1,0 +1,58 @@
+/*
+ * tunnel.h - both directions between two streams: back-pressure, half-close, bounded memory.
+ *
+ * Octets pass unread and unchanged; no TLS library is anywhere near. Holds memory only while a receiver is slower than
+ * its sender, and then at most one receive's worth each way. Serves CONNECT; later SNI pass-through and the agent alike.
+ * Has no timers and no callbacks: its owner calls tunnel_pump() when a stream is ready. Loop thread only.
+ */
+#ifndef CERTFERRY_SESSION_TUNNEL_H
+#define CERTFERRY_SESSION_TUNNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/net/stream.h"
+
+enum { TUNNEL_UP, TUNNEL_DOWN }; /* client to origin, origin to client */
+
+struct tunnel_way {
+    struct buf waiting; /* received, not yet taken by the receiver */
+    uint64_t octets;    /* taken by the receiver so far */
+    bool ended;         /* the sender has sent its FIN, or failed */
+    bool closed;        /* and the receiver was told */
+};
+
+struct tunnel {
+    struct tunnel_way way[2];
+    bool client_broke; /* reset or failed before its end */
+    bool origin_broke;
+};
+
+enum tunnel_status {
+    TUNNEL_QUIET,  /* nothing moved; wait for a stream */
+    TUNNEL_MOVED,  /* octets or a FIN moved; wait for a stream */
+    TUNNEL_CLOSED, /* both ways are at their end, everything is delivered or undeliverable */
+};
+
+/* `max` octets may wait in each direction. Allocates nothing. */
+void tunnel_init(struct tunnel *t, size_t max);
+
+/* Takes octets that were there before the tunnel was open, as the first of `way`; `early` is empty afterwards. */
+void tunnel_take_early(struct tunnel *t, unsigned way, struct buf *early);
+
+/*
+ * Moves what can be moved. `scratch` (of `size` octets) is used during the call only. A long turn ends early and resumes
+ * itself on the loop's next round, so that one fast pair cannot starve the others.
+ */
+enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct stream *origin,
+                               char *scratch, size_t size);
+
+/* One way has ended, the other not. */
+bool tunnel_half_closed(const struct tunnel *t);
+
+/* Gives waiting octets' memory back. Harmless twice. */
+void tunnel_release(struct tunnel *t);
+
+#endif

@@ -1,0 +1,155 @@
+#include "proxy/session/upstream_pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct idle {
+    struct list node; /* youngest last */
+    struct upstream_pool *pool;
+    struct poll_slot slot;
+    struct deadline deadline;
+    int fd;
+    uint16_t port;
+    struct addr address;
+    char host[];
+};
+
+struct upstream_pool {
+    struct netloop net;
+    struct upstream_pool_options options;
+    struct list idle;
+    size_t count;
+};
+
+/* The one way out; `fd` is closed here unless it was moved elsewhere (then -1). */
+static void idle_free(struct idle *i)
+{
+    if (i->fd >= 0) {
+        poller_remove(i->pool->net.poller, &i->slot, i->fd);
+        (void)close(i->fd);
+    }
+    deadline_clear(i->pool->net.deadlines, &i->deadline);
+    list_remove(&i->node);
+    i->pool->count--;
+    free(i);
+}
+
+static void on_idle_ready(struct poll_slot *slot, unsigned events)
+{
+    if (events & (POLL_READABLE | POLL_FIN | POLL_BROKEN))
+        idle_free(LIST_ITEM(slot, struct idle, slot));
+}
+
+static void on_idle_due(struct deadline *d)
+{
+    idle_free(LIST_ITEM(d, struct idle, deadline));
+}
+
+struct upstream_pool *upstream_pool_create(const struct netloop *net)
+{
+    struct upstream_pool *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return NULL;
+    p->net = *net;
+    list_init(&p->idle);
+    return p;
+}
+
+static void close_all(struct upstream_pool *p)
+{
+    while (!list_empty(&p->idle))
+        idle_free(LIST_ITEM(p->idle.next, struct idle, node));
+}
+
+void upstream_pool_destroy(struct upstream_pool *p)
+{
+    close_all(p);
+    free(p);
+}
+
+void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_options *options)
+{
+    close_all(p);
+    p->options = *options;
+}
+
+static bool leads_to(const struct idle *i, const char *host, uint16_t port)
+{
+    return i->port == port && strcmp(i->host, host) == 0;
+}
+
+/* Makes room for one more to this host. False: none is to be kept. */
+static bool make_room(struct upstream_pool *p, const char *host, uint16_t port)
+{
+    if (p->options.most == 0 || p->options.most_per_host == 0)
+        return false;
+    size_t same = 0;
+    struct idle *oldest_same = NULL;
+    LIST_EACH(at, &p->idle) {
+        struct idle *i = LIST_ITEM(at, struct idle, node);
+        if (!leads_to(i, host, port))
+            continue;
+        same++;
+        if (oldest_same == NULL)
+            oldest_same = i;
+    }
+    if (same >= p->options.most_per_host)
+        idle_free(oldest_same);
+    else if (p->count >= p->options.most)
+        idle_free(LIST_ITEM(p->idle.next, struct idle, node));
+    return true;
+}
+
+void upstream_pool_put(struct upstream_pool *p, const char *host, uint16_t port,
+                       const struct addr *address, struct stream *stream)
+{
+    size_t size = strlen(host) + 1;
+    struct idle *i = make_room(p, host, port) ? calloc(1, sizeof *i + size) : NULL;
+    if (i == NULL) {
+        stream_close(stream);
+        return;
+    }
+    i->pool = p;
+    i->fd = stream->fd;
+    i->port = port;
+    i->address = *address;
+    memcpy(i->host, host, size);
+    poll_slot_init(&i->slot, on_idle_ready);
+    poller_move(p->net.poller, &stream->slot, &i->slot, i->fd);
+    stream->fd = -1;
+    deadline_init(&i->deadline, on_idle_due);
+    deadline_set(p->net.deadlines, &i->deadline, p->options.idle_ms);
+    list_append(&p->idle, &i->node);
+    p->count++;
+}
+
+/* Nothing waits to be read: neither a FIN nor octets whose event has not been delivered yet. */
+static bool is_quiet(int fd)
+{
+    char octet;
+    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+bool upstream_pool_take(struct upstream_pool *p, const char *host, uint16_t port,
+                        struct stream *stream, struct addr *address)
+{
+    for (struct list *at = p->idle.prev, *before = at->prev; at != &p->idle;
+         at = before, before = at->prev) {
+        struct idle *i = LIST_ITEM(at, struct idle, node);
+        if (!leads_to(i, host, port))
+            continue;
+        bool usable = is_quiet(i->fd);
+        if (usable) {
+            *address = i->address;
+            stream_adopt(stream, p->net.poller, &i->slot, i->fd);
+            i->fd = -1;
+        }
+        idle_free(i);
+        if (usable)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,44 @@
+/*
+ * upstream_pool.h - idle connections to plain-HTTP origins, kept by one worker for the next request.
+ *
+ * A connection on which anything arrives while it is idle (a FIN, or octets nobody asked for) is closed at once, so no
+ * request can ever meet another's response. Knows no HTTP. Loop thread only.
+ */
+#ifndef CERTFERRY_SESSION_UPSTREAM_POOL_H
+#define CERTFERRY_SESSION_UPSTREAM_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/net/netloop.h"
+#include "proxy/net/stream.h"
+#include "proxy/base/addr.h"
+
+struct upstream_pool_options {
+    size_t most;          /* limit.upstream.idle */
+    size_t most_per_host; /* limit.upstream.idle.per.host */
+    uint64_t idle_ms;     /* timeout.upstream.idle */
+};
+
+struct upstream_pool;
+
+/* Returns owned; NULL when out of memory. Borrows `net`. */
+struct upstream_pool *upstream_pool_create(const struct netloop *net);
+void upstream_pool_destroy(struct upstream_pool *p);
+
+/* New limits; all idle connections are closed, as the policy that let them be made may have changed. */
+void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_options *options);
+
+/*
+ * Takes the open `stream` to `host` (canonical) and `port` into the pool, or closes it when there is no room: the oldest
+ * goes first. `stream` is not open afterwards.
+ */
+void upstream_pool_put(struct upstream_pool *p, const char *host, uint16_t port,
+                       const struct addr *address, struct stream *stream);
+
+/* Opens `stream` with an idle connection, the youngest, and tells its address. False: there is none. */
+bool upstream_pool_take(struct upstream_pool *p, const char *host, uint16_t port,
+                        struct stream *stream, struct addr *address);
+
+#endif

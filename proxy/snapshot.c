@@ -1,0 +1,309 @@
+#include "proxy/snapshot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { DESCRIPTORS_RESERVED = 128 /* listeners, logs, DNS, idle origins' margin */ };
+
+/* ---- useproxy.properties ---- */
+
+static void add_rules(struct rules *rules, const struct settings *st, struct settings_errors *e)
+{
+    const char *why = NULL;
+    for (size_t i = 0; i < st->allowed_domains.count; i++) {
+        const char *text = st->allowed_domains.item[i];
+        if (rules_add_domain(rules, span_of(text), &why) != 0)
+            settings_error(e, settings_where(st, "allowed.domains"), "\"%s\": %s", text, why);
+    }
+    for (size_t i = 0; i < st->allowed_hosts.count; i++) {
+        const char *text = st->allowed_hosts.item[i];
+        if (rules_add_host(rules, span_of(text), &why) != 0)
+            settings_error(e, settings_where(st, "allowed.hosts"), "\"%s\": %s", text, why);
+    }
+}
+
+static struct port_range *copy_ports(const struct port_list *list)
+{
+    struct port_range *ranges = calloc(list->count + 1, sizeof *ranges);
+    for (size_t i = 0; ranges != NULL && i < list->count; i++)
+        ranges[i] = (struct port_range){list->item[i].first, list->item[i].last};
+    return ranges;
+}
+
+static uint32_t protocol_bits(const struct settings *st, struct settings_errors *e)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < st->allowed_protocols.count; i++) {
+        const char *text = st->allowed_protocols.item[i];
+        unsigned p = 0;
+        while (p < PROTOCOL_COUNT && strcmp(protocol_name((enum protocol)p), text) != 0)
+            p++;
+        if (p == PROTOCOL_COUNT || p == PROTOCOL_TUNNEL || p == PROTOCOL_CONTROL)
+            settings_error(e, settings_where(st, "allowed.protocols"),
+                           "\"%s\" is no protocol; use acme, est, scep, cmp, ocsp, crl, aia, other", text);
+        else
+            bits |= 1U << p;
+    }
+    return bits;
+}
+
+static void build_policy(struct snapshot *s, const struct settings *st, struct settings_errors *e)
+{
+    struct rules *rules = rules_create();
+    struct port_range *connect_ports = copy_ports(&st->allowed_connect_ports);
+    struct port_range *http_ports = copy_ports(&st->allowed_http_ports);
+    if (rules != NULL && connect_ports != NULL && http_ports != NULL) {
+        add_rules(rules, st, e);
+        struct policy_options o = {
+            .rules = rules,
+            .connect_ports = connect_ports,
+            .connect_port_count = st->allowed_connect_ports.count,
+            .http_ports = http_ports,
+            .http_port_count = st->allowed_http_ports.count,
+            .networks = st->allowed_networks.item,
+            .network_count = st->allowed_networks.count,
+            .clients = st->clients_allow.item,
+            .client_count = st->clients_allow.count,
+            .control_clients = st->control_allow.item,
+            .control_client_count = st->control_allow.count,
+            .protocols = protocol_bits(st, e),
+        };
+        s->policy = policy_create(&o);
+    }
+    if (s->policy == NULL)
+        rules_destroy(rules);
+    free(connect_ports);
+    free(http_ports);
+}
+
+static void build_dial(struct snapshot *s, const struct settings *st, struct settings_errors *e)
+{
+    struct dial_options *d = &s->session.dial;
+    d->timeout_ms = st->timeout_connect;
+    d->addresses_max = (size_t)st->limit_addresses;
+    for (size_t i = 0; i < st->source_address.count; i++) {
+        struct addr a;
+        const char *text = st->source_address.item[i];
+        if (addr_parse(&a, span_of(text), 0) != 0) {
+            settings_error(e, settings_where(st, "source.address"), "\"%s\" is no IP address", text);
+            continue;
+        }
+        struct addr *slot = &d->source[a.sa.sa_family == AF_INET6];
+        if (slot->sa.sa_family != 0)
+            settings_error(e, settings_where(st, "source.address"),
+                           "\"%s\": at most one IPv4 and one IPv6 address", text);
+        *slot = a;
+    }
+}
+
+/* "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353" */
+static bool is_server(const char *text)
+{
+    struct addr a;
+    if (addr_parse(&a, span_of(text), 53) == 0)
+        return true;
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || colon[1] < '1' || colon[1] > '9')
+        return false;
+    char *end;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    return *end == '\0' && port <= 65535 &&
+           addr_parse(&a, (struct span){text, (size_t)(colon - text)}, (uint16_t)port) == 0;
+}
+
+static void build_resolver(struct snapshot *s, const struct settings *st, struct settings_errors *e)
+{
+    struct buf servers;
+    buf_init(&servers, 4096);
+    for (size_t i = 0; i < st->resolver_servers.count; i++) {
+        const char *text = st->resolver_servers.item[i];
+        if (!is_server(text))
+            settings_error(e, settings_where(st, "resolver.servers"),
+                           "\"%s\" is no address or address:port", text);
+        (void)buf_printf(&servers, "%s%s", i > 0 ? "," : "", text);
+    }
+    s->resolver_servers = strndup(buf_span(&servers).ptr, buf_len(&servers));
+    buf_release(&servers);
+    s->resolver = (struct resolver_options){
+        .servers = s->resolver_servers,
+        .timeout_ms = st->resolver_timeout,
+        .cache_entries = (size_t)st->resolver_cache_entries,
+        .cache_max_ms = st->resolver_cache_max,
+        .cache_failure_ms = st->resolver_cache_failure,
+    };
+}
+
+/* ---- webserver.properties ---- */
+
+/* Two instances must not take each other for themselves in Via, and one stays itself over a reload. */
+static const char *instance_name(void)
+{
+    static char name[32];
+    uint32_t id = 0;
+    if (name[0] == '\0') {
+        if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
+            id = (uint32_t)getpid();
+        (void)snprintf(name, sizeof name, "certferry-%08x", id);
+    }
+    return name;
+}
+
+/* A pseudonym of Via is a token here (RFC 9110 section 7.6.3), and a string of Proxy-Status needs no escapes then. */
+static bool is_pseudonym(const char *text)
+{
+    return text[0] != '\0' && strlen(text) < 64 &&
+           text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")] == '\0';
+}
+
+static void build_session(struct snapshot *s, const struct settings *st, struct settings_errors *e)
+{
+    struct session_options *o = &s->session;
+    o->policy = s->policy;
+    o->head = (struct head_limits){(size_t)st->limit_head, (size_t)st->limit_request_line,
+                                   (size_t)st->limit_fields};
+    o->buffer_octets = (size_t)st->limit_tunnel_buffer;
+    o->head_ms = st->timeout_head;
+    o->keepalive_ms = st->timeout_keepalive;
+    o->response_ms = st->timeout_response;
+    o->body_ms = st->timeout_body;
+    o->hello_ms = st->timeout_tunnel_hello;
+    o->tunnel_idle_ms = st->timeout_tunnel_idle;
+    o->halfclosed_ms = st->timeout_tunnel_halfclosed;
+    o->linger_ms = st->timeout_linger;
+    o->sni = st->tunnel_sni == TUNNEL_SNI_OFF      ? SESSION_SNI_OFF
+             : st->tunnel_sni == TUNNEL_SNI_STRICT ? SESSION_SNI_STRICT
+                                                   : SESSION_SNI_MATCH;
+    s->raw_ports = copy_ports(&st->tunnel_raw_ports);
+    o->raw_ports = s->raw_ports;
+    o->raw_port_count = s->raw_ports != NULL ? st->tunnel_raw_ports.count : 0;
+    o->access_log = st->log_access;
+    o->forwarded_for = st->forwarded_for;
+    const char *name = st->via_name[0] != '\0' ? st->via_name : instance_name();
+    if (!is_pseudonym(name))
+        settings_error(e, settings_where(st, "via.name"),
+                       "use 1 to 63 letters, digits, dots, hyphens or underscores");
+    (void)snprintf(o->name, sizeof o->name, "%.63s", name);
+    s->pool = (struct upstream_pool_options){(size_t)st->limit_upstream_idle,
+                                             (size_t)st->limit_upstream_idle_per_host,
+                                             st->timeout_upstream_idle};
+}
+
+/* Two descriptors for each connection, one of the client and one of the origin. */
+static size_t connections_by_descriptors(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return 100000;
+    return r.rlim_cur > 2 * DESCRIPTORS_RESERVED ? (size_t)(r.rlim_cur - DESCRIPTORS_RESERVED) / 2 : 16;
+}
+
+static void build_limits(struct snapshot *s, const struct settings *st)
+{
+    s->connections_max = st->limit_connections > 0 ? (size_t)st->limit_connections
+                                                   : connections_by_descriptors();
+    const char *text = st->limit_connections_per_client;
+    s->connections_per_client_max =
+        text[0] == '\0' ? (s->connections_max + 1) / 2 : (size_t)strtoull(text, NULL, 10);
+}
+
+/* ---- failover.properties ---- */
+
+static void build_advertised(struct snapshot *s, const struct settings *st,
+                             struct settings_errors *e)
+{
+    struct hostname host;
+    char system_name[256] = "";
+    const char *why = NULL;
+    const char *text = st->advertise_host;
+    if (text[0] == '\0' && gethostname(system_name, sizeof system_name - 1) == 0)
+        text = system_name;
+    if (hostname_parse(&host, span_of(text), &why) != 0) {
+        if (st->advertise_host[0] != '\0')
+            settings_error(e, settings_where(st, "advertise.host"), "\"%s\": %s", text, why);
+        (void)hostname_parse(&host, SPAN("localhost"), NULL);
+    }
+    (void)snprintf(s->advertise_host, sizeof s->advertise_host, "%s", host.text);
+}
+
+static void add_peer(struct snapshot *s, const struct settings *st, const char *url,
+                     struct settings_errors *e)
+{
+    struct member m;
+    const char *why = NULL;
+    if (roster_parse_member(&m, url, &why) != 0) {
+        settings_error(e, settings_where(st, "peers"), "\"%s\": %s", url, why);
+        return;
+    }
+    m.state = MEMBER_UNKNOWN;
+    if (roster_add(s->roster, &m) == -ENOSPC)
+        settings_error(e, settings_where(st, "peers"), "more than %d members", ROSTER_MEMBERS_MAX);
+}
+
+static void build_roster(struct snapshot *s, const struct settings *st, uint16_t port,
+                         struct settings_errors *e)
+{
+    build_advertised(s, st, e);
+    if (strlen(st->zone) >= sizeof s->zone)
+        settings_error(e, settings_where(st, "zone"), "longer than %zu octets", sizeof s->zone - 1);
+    (void)snprintf(s->zone, sizeof s->zone, "%.63s", st->zone);
+    s->roster_ttl_seconds = (unsigned)(st->roster_ttl / 1000);
+    s->roster = roster_create();
+    if (s->roster == NULL)
+        return;
+    struct member self = {.protocol = MEMBER_HTTP_CONNECT, .port = port, .weight = 100, .self = true,
+                          .state = MEMBER_UP, .started = (int64_t)time(NULL)};
+    (void)snprintf(self.host, sizeof self.host, "%s", s->advertise_host);
+    (void)snprintf(self.zone, sizeof self.zone, "%s", s->zone);
+    (void)roster_add(s->roster, &self);
+    for (size_t i = 0; i < st->peers.count; i++)
+        add_peer(s, st, st->peers.item[i], e);
+}
+
+/* ---- the whole ---- */
+
+struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
+                                struct settings_errors *errors)
+{
+    size_t before = errors->count;
+    struct snapshot *s = calloc(1, sizeof *s);
+    if (s != NULL) {
+        atomic_init(&s->refs, 1);
+        build_policy(s, settings, errors);
+        build_dial(s, settings, errors);
+        build_resolver(s, settings, errors);
+        build_session(s, settings, errors);
+        build_limits(s, settings);
+        build_roster(s, settings, port, errors);
+    }
+    if (s == NULL || s->policy == NULL || s->roster == NULL || s->raw_ports == NULL ||
+        s->resolver_servers == NULL)
+        settings_error(errors, "configuration", "out of memory");
+    if (errors->count == before)
+        return s;
+    if (s != NULL)
+        snapshot_unref(s);
+    return NULL;
+}
+
+struct snapshot *snapshot_ref(struct snapshot *s)
+{
+    (void)atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void snapshot_unref(struct snapshot *s)
+{
+    if (atomic_fetch_sub(&s->refs, 1) > 1)
+        return;
+    if (s->policy != NULL)
+        policy_destroy(s->policy);
+    if (s->roster != NULL)
+        roster_unref(s->roster);
+    free(s->resolver_servers);
+    free(s->raw_ports);
+    free(s);
+}

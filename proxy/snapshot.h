@@ -1,0 +1,45 @@
+/*
+ * snapshot.h - one configuration, built and checked as a whole, then shared by all workers and never changed.
+ *
+ * A reload builds a new one and publishes it; the last worker that leaves the old one frees it. Building: main thread.
+ * Reading and counting: any thread.
+ */
+#ifndef CERTFERRY_SNAPSHOT_H
+#define CERTFERRY_SNAPSHOT_H
+
+#include <stdatomic.h>
+
+#include "allowlist/policy.h"
+#include "conf/settings.h"
+#include "failover/roster.h"
+#include "proxy/net/resolver.h"
+#include "proxy/session/session.h"
+#include "proxy/session/upstream_pool.h"
+
+struct snapshot {
+    atomic_uint refs;
+    struct policy *policy; /* owned */
+    struct roster *roster; /* counted */
+    struct session_options session;
+    struct upstream_pool_options pool;
+    struct resolver_options resolver;
+    char *resolver_servers;        /* owned */
+    struct port_range *raw_ports;  /* owned */
+    char advertise_host[HOSTNAME_MAX + 1];
+    char zone[64];
+    unsigned roster_ttl_seconds;
+    size_t connections_max;
+    size_t connections_per_client_max; /* 0: no such limit */
+};
+
+/*
+ * Builds everything that `settings` means; what cannot be is told in `errors` with its place. `port` is the one we listen
+ * on. Returns owned, with one reference; NULL when there were errors or memory is out (also told).
+ */
+struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
+                                struct settings_errors *errors);
+
+struct snapshot *snapshot_ref(struct snapshot *s);
+void snapshot_unref(struct snapshot *s);
+
+#endif

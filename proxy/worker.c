@@ -1,0 +1,328 @@
+#include "proxy/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "failover/document.h"
+#include "proxy/base/log.h"
+#include "proxy/listener.h"
+
+enum { SCRATCH_OCTETS = 256 * 1024, LISTENERS_MAX = 64 };
+
+struct worker {
+    pthread_t thread;
+    bool started;
+    uv_loop_t loop;
+    uv_async_t wake;
+    const struct worker_shared *shared;
+    struct session_context ctx;
+    struct control_facts facts;
+    struct snapshot *snapshot; /* in use */
+    struct listener *listener[LISTENERS_MAX];
+    size_t listener_count;
+    struct metrics metrics;
+    struct document pvd, pac; /* made on demand, until stale */
+    bool ending;
+
+    pthread_mutex_t lock; /* the mailbox: the newest of each kind counts */
+    struct snapshot *next;
+    bool drain, close_sessions;
+};
+
+/* ---- facts for the own pages ---- */
+
+static const char *not_ready(void *arg)
+{
+    struct worker *w = arg;
+    return w->ctx.draining ? "shutting down" : NULL;
+}
+
+static int serve_document(struct worker *w, struct document *kept, struct control_document *doc,
+                          int (*make)(struct document *, const struct document_options *))
+{
+    time_t now = time(NULL);
+    if (kept->text == NULL || now >= kept->stale_after) {
+        struct document_options o = {
+            .identifier = w->snapshot->advertise_host,
+            .zone = w->snapshot->zone,
+            .version = CERTFERRY_VERSION,
+            .roster = w->snapshot->roster,
+            .policy = w->snapshot->policy,
+            .ttl_seconds = w->snapshot->roster_ttl_seconds,
+            .now = now,
+        };
+        struct document fresh = {0};
+        int rc = make(&fresh, &o);
+        if (rc != 0)
+            return rc;
+        document_release(kept);
+        *kept = fresh;
+    }
+    *doc = (struct control_document){{kept->text, kept->length}, kept->etag, kept->max_age};
+    return 0;
+}
+
+static int tell_pvd(void *arg, struct control_document *doc)
+{
+    struct worker *w = arg;
+    return serve_document(w, &w->pvd, doc, document_pvd);
+}
+
+static int tell_pac(void *arg, struct control_document *doc)
+{
+    struct worker *w = arg;
+    return serve_document(w, &w->pac, doc, document_pac);
+}
+
+static int tell_metrics(void *arg, struct buf *out)
+{
+    struct worker *w = arg;
+    int rc = metrics_print(out, w->shared->metrics, w->shared->worker_count);
+    if (rc == 0)
+        rc = buf_printf(out,
+                        "# HELP certferry_access_log_dropped_total Access log lines lost to a full queue.\n"
+                        "# TYPE certferry_access_log_dropped_total counter\n"
+                        "certferry_access_log_dropped_total %" PRIu64 "\n",
+                        line_writer_dropped(w->shared->access_log));
+    if (rc == 0)
+        rc = buf_printf(out,
+                        "# HELP certferry_roster_members Members of the roster, this proxy included.\n"
+                        "# TYPE certferry_roster_members gauge\n"
+                        "certferry_roster_members %zu\n"
+                        "# HELP certferry_start_time_seconds Start of the process, Unix time.\n"
+                        "# TYPE certferry_start_time_seconds gauge\n"
+                        "certferry_start_time_seconds %" PRId64 "\n"
+                        "# HELP certferry_info The running version.\n"
+                        "# TYPE certferry_info gauge\n"
+                        "certferry_info{version=\"%s\"} 1\n",
+                        roster_count(w->snapshot->roster), w->shared->started, CERTFERRY_VERSION);
+    return rc;
+}
+
+/* ---- accepting ---- */
+
+static void on_accept(void *arg, int fd, const struct addr *client)
+{
+    struct worker *w = arg;
+    session_accept(&w->ctx, fd, client);
+}
+
+static bool hold_accepting(void *arg)
+{
+    struct worker *w = arg;
+    return admission_overrun(w->shared->admission);
+}
+
+static void on_accept_pause(void *arg)
+{
+    struct worker *w = arg;
+    uint64_t pauses = atomic_load(&w->metrics.value[METRIC_ACCEPT_PAUSES]);
+    metrics_add(&w->metrics, METRIC_ACCEPT_PAUSES, 1);
+    /* Summed: the first, then each hundredth, which is one line in ten seconds. */
+    if (pauses % 100 == 0)
+        log_line(LOG_WARNING,
+                 "worker %u: out of file descriptors, accepting pauses (time %" PRIu64
+                 "); raise LimitNOFILE or lower limit.connections",
+                 w->ctx.worker, pauses + 1);
+}
+
+/* ---- the mailbox ---- */
+
+static void apply_snapshot(struct worker *w, struct snapshot *next)
+{
+    struct snapshot *old = w->snapshot;
+    w->snapshot = next;
+    w->ctx.options = &next->session;
+    upstream_pool_reload(w->ctx.pool, &next->pool);
+    document_release(&w->pvd);
+    document_release(&w->pac);
+    int rc = resolver_reload(w->ctx.net.resolver, &next->resolver);
+    if (rc != 0)
+        log_line(LOG_ERROR, "worker %u: resolver keeps its old settings: %s", w->ctx.worker,
+                 uv_strerror(rc));
+    snapshot_unref(old);
+}
+
+static void close_listeners(struct worker *w)
+{
+    while (w->listener_count > 0)
+        listener_close(w->listener[--w->listener_count]);
+}
+
+/* The last thing on the loop: closes every handle, so that uv_run() returns. */
+static void end_if_empty(void *arg)
+{
+    struct worker *w = arg;
+    if (!w->ctx.draining || w->ending || !list_empty(&w->ctx.sessions))
+        return;
+    w->ending = true;
+    upstream_pool_destroy(w->ctx.pool);
+    resolver_destroy(w->ctx.net.resolver);
+    poller_destroy(w->ctx.net.poller);
+    deadlines_destroy(w->ctx.net.deadlines);
+    uv_close((uv_handle_t *)&w->wake, NULL);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    struct worker *w = async->data;
+    (void)pthread_mutex_lock(&w->lock);
+    struct snapshot *next = w->next;
+    bool drain = w->drain, close_sessions = w->close_sessions;
+    w->next = NULL;
+    (void)pthread_mutex_unlock(&w->lock);
+
+    if (next != NULL)
+        apply_snapshot(w, next);
+    if (drain && !w->ctx.draining) {
+        close_listeners(w);
+        session_drain_all(&w->ctx);
+    }
+    if (close_sessions)
+        session_close_all(&w->ctx);
+    end_if_empty(w);
+}
+
+/* ---- life ---- */
+
+static int open_loop(struct worker *w)
+{
+    struct netloop *net = &w->ctx.net;
+    int rc = uv_loop_init(&w->loop);
+    assert(rc == 0);
+    net->loop = &w->loop;
+    rc = uv_async_init(&w->loop, &w->wake, on_wake);
+    w->wake.data = w;
+    if (rc == 0)
+        rc = poller_create(&net->poller, &w->loop);
+    if (rc == 0)
+        rc = deadlines_create(&net->deadlines, &w->loop);
+    if (rc == 0)
+        rc = resolver_create(&net->resolver, &w->loop, &w->snapshot->resolver);
+    if (rc != 0)
+        return rc;
+    w->ctx.pool = upstream_pool_create(net);
+    w->ctx.scratch = malloc(SCRATCH_OCTETS);
+    if (w->ctx.pool == NULL || w->ctx.scratch == NULL)
+        return -ENOMEM;
+    upstream_pool_reload(w->ctx.pool, &w->snapshot->pool);
+    return 0;
+}
+
+static int open_listeners(struct worker *w, const int *fds, size_t fd_count)
+{
+    for (size_t i = 0; i < fd_count; i++) {
+        struct listener_options o = {.fd = fds[i],
+                                     .on_accept = on_accept,
+                                     .hold = hold_accepting,
+                                     .on_pause = on_accept_pause,
+                                     .arg = w};
+        int rc = listener_create(&w->listener[w->listener_count], &w->ctx.net, &o);
+        if (rc != 0)
+            return rc;
+        w->listener_count++;
+    }
+    return 0;
+}
+
+static void fill_context(struct worker *w, unsigned number)
+{
+    w->facts = (struct control_facts){w, not_ready, tell_pvd, tell_pac, tell_metrics};
+    w->ctx = (struct session_context){
+        .options = &w->snapshot->session,
+        .metrics = &w->metrics,
+        .access_log = w->shared->access_log,
+        .admission = w->shared->admission,
+        .facts = &w->facts,
+        .worker = number,
+        .scratch_octets = SCRATCH_OCTETS,
+        .on_empty = end_if_empty,
+        .on_empty_arg = w,
+    };
+    list_init(&w->ctx.sessions);
+}
+
+int worker_create(struct worker **out, unsigned number, const struct worker_shared *shared,
+                  struct snapshot *snapshot, const int *fds, size_t fd_count)
+{
+    assert(fd_count <= LISTENERS_MAX);
+    struct worker *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return -ENOMEM;
+    w->shared = shared;
+    w->snapshot = snapshot_ref(snapshot);
+    (void)pthread_mutex_init(&w->lock, NULL);
+    fill_context(w, number);
+    shared->metrics[number] = &w->metrics;
+    int rc = open_loop(w);
+    if (rc == 0)
+        rc = open_listeners(w, fds, fd_count);
+    /* Only at start, before anything is served: the process exits with the error, so nothing is unwound here. */
+    if (rc != 0)
+        return rc;
+    *out = w;
+    return 0;
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    (void)uv_run(&w->loop, UV_RUN_DEFAULT);
+    int rc = uv_loop_close(&w->loop);
+    assert(rc == 0);
+    (void)rc;
+    w->shared->on_ended(w->shared->arg);
+    return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+    int rc = pthread_create(&w->thread, NULL, worker_main, w);
+    w->started = rc == 0;
+    return -rc;
+}
+
+void worker_reload(struct worker *w, struct snapshot *snapshot)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    struct snapshot *unseen = w->next;
+    w->next = snapshot_ref(snapshot);
+    (void)pthread_mutex_unlock(&w->lock);
+    if (unseen != NULL)
+        snapshot_unref(unseen);
+    (void)uv_async_send(&w->wake);
+}
+
+void worker_drain(struct worker *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->drain = true;
+    (void)pthread_mutex_unlock(&w->lock);
+    (void)uv_async_send(&w->wake);
+}
+
+void worker_close_sessions(struct worker *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->drain = w->close_sessions = true;
+    (void)pthread_mutex_unlock(&w->lock);
+    (void)uv_async_send(&w->wake);
+}
+
+void worker_join(struct worker *w)
+{
+    if (w->started)
+        (void)pthread_join(w->thread, NULL);
+    if (w->next != NULL)
+        snapshot_unref(w->next);
+    snapshot_unref(w->snapshot);
+    document_release(&w->pvd);
+    document_release(&w->pac);
+    (void)pthread_mutex_destroy(&w->lock);
+    free(w->ctx.scratch);
+    free(w);
+}
