@@ -99,6 +99,17 @@ static cJSON *proxies_of(const struct document_options *o, const size_t *order, 
     return proxies;
 }
 
+static bool has_text(const cJSON *list, const char *text)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        if (strcmp(item->valuestring, text) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* All ports we take: for CONNECT and for plain http. */
 static cJSON *ports_of(const struct document_options *o, bool *ok)
 {
@@ -113,7 +124,8 @@ static cJSON *ports_of(const struct document_options *o, bool *ok)
             else
                 (void)snprintf(text, sizeof text, "%u-%u", (unsigned)ranges[i].first,
                                (unsigned)ranges[i].last);
-            append(ports, cJSON_CreateString(text), ok);
+            if (!has_text(ports, text))
+                append(ports, cJSON_CreateString(text), ok);
         }
     }
     return ports;

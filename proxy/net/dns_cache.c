@@ -64,6 +64,7 @@ static struct entry **find(struct dns_cache *c, const char *name, uint32_t hash)
 static void forget(struct dns_cache *c, struct entry **at)
 {
     struct entry *e = *at;
+    assert(e != NULL);
     *at = e->chain;
     list_remove(&e->use);
     c->count--;

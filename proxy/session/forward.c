@@ -236,9 +236,12 @@ static bool pump_up(struct session *s)
 
 /* ---- response ---- */
 
+/* RFC 9112 section 9.3: HTTP/1.1 persists unless it says close, an HTTP/1.0 response if it says keep-alive. */
 static bool response_persists(const struct head *head)
 {
-    return head->minor > 0 && !head_list_has(head, SPAN("Connection"), SPAN("close"));
+    if (head_list_has(head, SPAN("Connection"), SPAN("close")))
+        return false;
+    return head->minor > 0 || head_list_has(head, SPAN("Connection"), SPAN("keep-alive"));
 }
 
 static int pass_interim(struct session *s, const struct head *head)
@@ -434,12 +437,12 @@ static void finish(struct session *s)
 {
     struct exchange *ex = s->exchange;
     bool close_client = ex->close_client;
+    struct upstream_key key = {ex->host.text, s->record.port, s};
     s->record.octets_up = ex->sent;
     metrics_add(s->ctx->metrics, METRIC_OCTETS_UP, ex->sent);
     metrics_add(s->ctx->metrics, METRIC_OCTETS_DOWN, s->record.octets_down);
     if (ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen)
-        upstream_pool_put(s->ctx->pool, s->record.host, s->record.port, &s->record.origin,
-                          &s->origin);
+        upstream_pool_put(s->ctx->pool, &key, &s->record.origin, &s->origin);
     else
         stream_close(&s->origin);
     session_tell(s, OUTCOME_OK);
@@ -567,8 +570,8 @@ static int write_head(struct session *s, const struct head *head, const struct r
 static void seek_origin(struct session *s)
 {
     struct exchange *ex = s->exchange;
-    if (upstream_pool_take(s->ctx->pool, ex->host.text, s->record.port, &s->origin,
-                           &s->record.origin)) {
+    struct upstream_key key = {ex->host.text, s->record.port, s};
+    if (upstream_pool_take(s->ctx->pool, &key, &s->origin, &s->record.origin)) {
         ex->pooled = true;
         metrics_add(s->ctx->metrics, METRIC_ORIGIN_REUSED, 1);
         forward_established(s);

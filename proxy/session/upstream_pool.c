@@ -13,6 +13,7 @@ struct idle {
     struct deadline deadline;
     int fd;
     uint16_t port;
+    const void *user;
     struct addr address;
     char host[];
 };
@@ -76,13 +77,13 @@ void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_op
     p->options = *options;
 }
 
-static bool leads_to(const struct idle *i, const char *host, uint16_t port)
+static bool leads_to(const struct idle *i, const struct upstream_key *key)
 {
-    return i->port == port && strcmp(i->host, host) == 0;
+    return i->port == key->port && strcmp(i->host, key->host) == 0;
 }
 
 /* Makes room for one more to this host. False: none is to be kept. */
-static bool make_room(struct upstream_pool *p, const char *host, uint16_t port)
+static bool make_room(struct upstream_pool *p, const struct upstream_key *key)
 {
     if (p->options.most == 0 || p->options.most_per_host == 0)
         return false;
@@ -90,7 +91,7 @@ static bool make_room(struct upstream_pool *p, const char *host, uint16_t port)
     struct idle *oldest_same = NULL;
     LIST_EACH(at, &p->idle) {
         struct idle *i = LIST_ITEM(at, struct idle, node);
-        if (!leads_to(i, host, port))
+        if (!leads_to(i, key))
             continue;
         same++;
         if (oldest_same == NULL)
@@ -103,20 +104,21 @@ static bool make_room(struct upstream_pool *p, const char *host, uint16_t port)
     return true;
 }
 
-void upstream_pool_put(struct upstream_pool *p, const char *host, uint16_t port,
+void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
                        const struct addr *address, struct stream *stream)
 {
-    size_t size = strlen(host) + 1;
-    struct idle *i = make_room(p, host, port) ? calloc(1, sizeof *i + size) : NULL;
+    size_t size = strlen(key->host) + 1;
+    struct idle *i = make_room(p, key) ? calloc(1, sizeof *i + size) : NULL;
     if (i == NULL) {
         stream_close(stream);
         return;
     }
     i->pool = p;
     i->fd = stream->fd;
-    i->port = port;
+    i->port = key->port;
+    i->user = key->user;
     i->address = *address;
-    memcpy(i->host, host, size);
+    memcpy(i->host, key->host, size);
     poll_slot_init(&i->slot, on_idle_ready);
     poller_move(p->net.poller, &stream->slot, &i->slot, i->fd);
     stream->fd = -1;
@@ -133,14 +135,26 @@ static bool is_quiet(int fd)
     return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
-bool upstream_pool_take(struct upstream_pool *p, const char *host, uint16_t port,
+/* The best candidate, or NULL. */
+static struct idle *find(struct upstream_pool *p, const struct upstream_key *key)
+{
+    struct idle *best = NULL;
+    LIST_EACH(at, &p->idle) {
+        struct idle *i = LIST_ITEM(at, struct idle, node);
+        if (!leads_to(i, key))
+            continue;
+        if (i->user == key->user)
+            return i;
+        best = i; /* the list ends with the youngest */
+    }
+    return best;
+}
+
+bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
                         struct stream *stream, struct addr *address)
 {
-    for (struct list *at = p->idle.prev, *before = at->prev; at != &p->idle;
-         at = before, before = at->prev) {
-        struct idle *i = LIST_ITEM(at, struct idle, node);
-        if (!leads_to(i, host, port))
-            continue;
+    struct idle *i;
+    while ((i = find(p, key)) != NULL) {
         bool usable = is_quiet(i->fd);
         if (usable) {
             *address = i->address;

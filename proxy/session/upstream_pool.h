@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/base/addr.h"
 #include "proxy/net/netloop.h"
 #include "proxy/net/stream.h"
-#include "proxy/base/addr.h"
 
 struct upstream_pool_options {
     size_t most;          /* limit.upstream.idle */
@@ -30,15 +30,25 @@ void upstream_pool_destroy(struct upstream_pool *p);
 /* New limits; all idle connections are closed, as the policy that let them be made may have changed. */
 void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_options *options);
 
+/* Where an idle connection leads. */
+struct upstream_key {
+    const char *host; /* canonical */
+    uint16_t port;
+    const void *user; /* who had it last; compared, never looked at */
+};
+
 /*
- * Takes the open `stream` to `host` (canonical) and `port` into the pool, or closes it when there is no room: the oldest
- * goes first. `stream` is not open afterwards.
+ * Takes the open `stream` into the pool, or closes it when there is no room: the oldest goes first. `stream` is not open
+ * afterwards.
  */
-void upstream_pool_put(struct upstream_pool *p, const char *host, uint16_t port,
+void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
                        const struct addr *address, struct stream *stream);
 
-/* Opens `stream` with an idle connection, the youngest, and tells its address. False: there is none. */
-bool upstream_pool_take(struct upstream_pool *p, const char *host, uint16_t port,
+/*
+ * Opens `stream` with an idle connection and tells its address. False: there is none. The one that the same user had last
+ * is preferred, as some servers (OpenSSL's CMP server) tie a transaction to its connection; then the youngest.
+ */
+bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
                         struct stream *stream, struct addr *address);
 
 #endif

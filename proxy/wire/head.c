@@ -2,375 +2,592 @@
 
 #include <assert.h>
 #include <http_parser.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdint.h>
 
-/* ---- octets ---- */
+/*
+ * The strict scan: one pass over the octets that can stop anywhere and go on there. It keeps nothing but a position and
+ * a state, so that a head sent octet by octet costs no more than one sent whole.
+ */
+enum scan_state {
+    SCAN_START = 0,
+    SCAN_EMPTY_LF, /* of the one empty line before a request line */
+    SCAN_METHOD_FIRST,
+    SCAN_METHOD,
+    SCAN_TARGET_FIRST,
+    SCAN_TARGET,
+    SCAN_VERSION_NAME, /* five states for "HTTP/" */
+    SCAN_VERSION_MAJOR = SCAN_VERSION_NAME + 5,
+    SCAN_VERSION_DOT,
+    SCAN_VERSION_MINOR,
+    SCAN_VERSION_END,
+    SCAN_STATUS_FIRST,
+    SCAN_STATUS_SECOND,
+    SCAN_STATUS_THIRD,
+    SCAN_STATUS_END,
+    SCAN_REASON,
+    SCAN_LINE_LF,
+    SCAN_FIELD_FIRST,
+    SCAN_NAME,
+    SCAN_VALUE,
+    SCAN_VALUE_LF,
+    SCAN_END_LF,
+    SCAN_DONE,
+};
 
-/* tchar of RFC 9110 section 5.6.2. */
-static bool is_tchar(unsigned char c)
-{
-    if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
-        return true;
-    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
+/* `*scanned` holds both: the position above, the state in the lowest bits. */
+enum { SCAN_STATE_BITS = 5 };
+static_assert(SCAN_DONE < 1 << SCAN_STATE_BITS, "the state fits its bits");
 
-static bool is_token(struct span s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (!is_tchar((unsigned char)s.ptr[i]))
-            return false;
-    }
-    return s.len > 0;
-}
+struct scan {
+    const char *data;
+    size_t at;       /* next octet to look at */
+    size_t end;      /* one past the last that may be looked at */
+    size_t line;     /* where the start line begins */
+    size_t line_end; /* where it must have ended: the limit */
+    enum head_kind kind;
+    enum scan_state state;
+    const char *why;
+};
 
-static bool is_visible_ascii(struct span s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] <= 0x20 || s.ptr[i] >= 0x7f)
-            return false;
-    }
-    return s.len > 0;
-}
-
-static bool is_digit(char c)
+static bool is_digit(unsigned char c)
 {
     return c >= '0' && c <= '9';
 }
 
-static struct span trim(struct span s)
+/* tchar of RFC 9110 section 5.6.2 as a set of bits: this is asked for every octet of every name. */
+static bool is_token_octet(unsigned char c)
 {
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
-        s = (struct span){s.ptr + 1, s.len - 1};
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
+    static const uint64_t set[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
+    return c < 128 && (set[c >> 6] >> (c & 63) & 1) != 0;
 }
 
-/* ---- our own judgement, line by line ---- */
-
-struct scan {
-    enum head_kind kind;
-    const struct head_limits *limits;
-    const char *why;
-};
-
-static enum head_result malformed(struct scan *sc, const char *why)
+/* field-vchar, SP and HTAB of RFC 9110 section 5.5; also what a reason phrase may hold. */
+static bool is_text_octet(unsigned char c)
 {
-    sc->why = why;
+    return c == '\t' || (c >= ' ' && c != 0x7f);
+}
+
+static bool is_visible_octet(unsigned char c)
+{
+    return c > ' ' && c < 0x7f;
+}
+
+static const char *carriage_return_fault(enum scan_state state)
+{
+    switch (state) {
+    case SCAN_METHOD:
+    case SCAN_TARGET_FIRST:
+    case SCAN_TARGET:
+        return "request line without an HTTP version";
+    case SCAN_NAME:
+        return "field line without a colon";
+    default:
+        return "CR without LF behind it, or where no line may end";
+    }
+}
+
+/* `text` is for octets that are wrong only where they stand; those that are wrong everywhere have their own words. */
+static enum head_result scan_fault(struct scan *s, unsigned char c, const char *text)
+{
+    if (c == '\n')
+        s->why = "LF without CR before it";
+    else if (c == '\r')
+        s->why = carriage_return_fault(s->state);
+    else if (c == '\0')
+        s->why = "NUL octet";
+    else if ((c < ' ' && c != '\t') || c == 0x7f)
+        s->why = "control octet";
+    else
+        s->why = text;
     return HEAD_MALFORMED;
 }
 
-/* "HTTP/" DIGIT "." DIGIT, RFC 9112 section 2.3. */
-static enum head_result check_version(struct scan *sc, struct span v)
+static enum head_result scan_go(struct scan *s, enum scan_state next)
 {
-    bool shaped = v.len == 8 && memcmp(v.ptr, "HTTP/", 5) == 0 && is_digit(v.ptr[5]) &&
-                  v.ptr[6] == '.' && is_digit(v.ptr[7]);
-    if (!shaped)
-        return malformed(sc, "no HTTP version in the start line (RFC 9112 section 2.3)");
-    if (v.ptr[5] != '1') {
-        sc->why = "only HTTP/1.1 and HTTP/1.0 are spoken here";
+    s->state = next;
+    s->at++;
+    return HEAD_MORE;
+}
+
+/* For states that one octet ends. */
+static enum head_result scan_expect(struct scan *s, bool good, unsigned char c,
+                                    enum scan_state next, const char *text)
+{
+    return good ? scan_go(s, next) : scan_fault(s, c, text);
+}
+
+/* Runs over octets of one kind in the present state, up to `end`. */
+static size_t run_length(const struct scan *s, size_t end, bool (*is_good)(unsigned char))
+{
+    size_t at = s->at;
+    while (at < end && is_good((unsigned char)s->data[at]))
+        at++;
+    return at - s->at;
+}
+
+#define METHOD_SPAN(number, name, string) {#string, sizeof #string - 1},
+static const struct span known_methods[] = {HTTP_METHOD_MAP(METHOD_SPAN)};
+#undef METHOD_SPAN
+
+/* Methods are case-sensitive (RFC 9110 section 9.1): "get" is another method than GET. */
+static bool method_is_known(struct span method)
+{
+    for (size_t i = 0; i < sizeof known_methods / sizeof *known_methods; i++) {
+        if (span_is(method, known_methods[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The LF of a start line that is well-formed: is it one of ours? */
+static enum head_result scan_line_end(struct scan *s)
+{
+    const char *line = s->data + s->line;
+    /* Of a request, "HTTP/d.d" and CR are before us; a status line begins with it. */
+    char major = s->kind == HEAD_REQUEST ? s->data[s->at - 4] : line[5];
+    if (major != '1') {
+        s->why = "only HTTP/1.0 and HTTP/1.1 are spoken here";
         return HEAD_BAD_VERSION;
     }
-    return HEAD_OK;
+    if (s->kind == HEAD_REQUEST) {
+        const char *space = memchr(line, ' ', s->at - s->line);
+        if (!method_is_known((struct span){line, (size_t)(space - line)})) {
+            s->why = "unknown method (methods are case-sensitive)";
+            return HEAD_METHOD_UNKNOWN;
+        }
+    }
+    return scan_go(s, SCAN_FIELD_FIRST);
 }
 
-/* method SP request-target SP HTTP-version, RFC 9112 section 3. */
-static enum head_result check_request_line(struct scan *sc, struct span line)
+static enum head_result scan_first(struct scan *s, unsigned char c)
 {
-    const char *first = memchr(line.ptr, ' ', line.len);
-    const char *last = memrchr(line.ptr, ' ', line.len);
-    if (first == NULL || first == last)
-        return malformed(sc, "request line is not method, target and version (RFC 9112 section 3)");
-    struct span method = {line.ptr, (size_t)(first - line.ptr)};
-    struct span target = {first + 1, (size_t)(last - first) - 1};
-    if (!is_token(method))
-        return malformed(sc, "method is no token (RFC 9112 section 3.1)");
-    if (!is_visible_ascii(target))
-        return malformed(sc, "whitespace or other octets in the request target (RFC 9112 section 3.2)");
-    return check_version(sc, (struct span){last + 1, (size_t)(line.ptr + line.len - last) - 1});
+    if (s->kind == HEAD_RESPONSE) {
+        s->state = SCAN_VERSION_NAME;
+        return HEAD_MORE;
+    }
+    if (c == 0x16) {
+        s->why = "this is TLS";
+        return HEAD_IS_TLS;
+    }
+    if (c == '\r')
+        return scan_go(s, SCAN_EMPTY_LF);
+    s->state = SCAN_METHOD_FIRST;
+    return HEAD_MORE;
 }
 
-/* HTTP-version SP 3DIGIT [ SP reason-phrase ], RFC 9112 section 4; many leave the second SP out, which harms nobody. */
-static enum head_result check_status_line(struct scan *sc, struct span line)
+/* The version and what a status line has behind it (RFC 9112 sections 2.3 and 4). */
+static enum head_result scan_version(struct scan *s, unsigned char c)
 {
-    if (line.len < 12 || line.ptr[8] != ' ')
-        return malformed(sc, "status line is not version, status and reason (RFC 9112 section 4)");
-    enum head_result version = check_version(sc, (struct span){line.ptr, 8});
-    if (version != HEAD_OK)
-        return version;
-    const char *d = line.ptr + 9;
-    if (d[0] < '1' || d[0] > '5' || !is_digit(d[1]) || !is_digit(d[2]))
-        return malformed(sc, "status is no number from 100 to 599 (RFC 9110 section 15)");
-    if (line.len > 12 && line.ptr[12] != ' ')
-        return malformed(sc, "status has more than three digits (RFC 9112 section 4)");
-    return HEAD_OK;
+    static const char text[] = "neither HTTP/1.1 nor HTTP/1.0 where the version is due";
+    static const char status[] = "status is not three digits from 100 to 599";
+    bool request = s->kind == HEAD_REQUEST;
+    switch (s->state) {
+    case SCAN_VERSION_MAJOR:
+    case SCAN_VERSION_MINOR:
+        return scan_expect(s, is_digit(c), c, s->state + 1, text);
+    case SCAN_VERSION_DOT:
+        return scan_expect(s, c == '.', c, SCAN_VERSION_MINOR, text);
+    case SCAN_VERSION_END:
+        if (request)
+            return scan_expect(s, c == '\r', c, SCAN_LINE_LF, "more than the version");
+        return scan_expect(s, c == ' ', c, SCAN_STATUS_FIRST, "no space behind the version");
+    case SCAN_STATUS_FIRST:
+        return scan_expect(s, c >= '1' && c <= '5', c, SCAN_STATUS_SECOND, status);
+    case SCAN_STATUS_SECOND:
+    case SCAN_STATUS_THIRD:
+        return scan_expect(s, is_digit(c), c, s->state + 1, status);
+    case SCAN_STATUS_END:
+        /* The grammar wants a space before an empty reason phrase too, but many servers leave it out. */
+        if (c == '\r')
+            return scan_go(s, SCAN_LINE_LF);
+        return scan_expect(s, c == ' ', c, SCAN_REASON, status);
+    default:
+        assert(s->state >= SCAN_VERSION_NAME && s->state < SCAN_VERSION_MAJOR);
+        return scan_expect(s, c == (unsigned char)"HTTP/"[s->state - SCAN_VERSION_NAME], c,
+                           s->state + 1, text);
+    }
 }
 
-/* field-name ":" OWS field-value OWS, RFC 9112 section 5. */
-static enum head_result check_field_line(struct scan *sc, struct span line)
+/* request-line = method SP request-target SP HTTP-version (RFC 9112 section 3): single spaces, nothing else. */
+static enum head_result scan_start_line(struct scan *s, unsigned char c)
 {
-    if (line.ptr[0] == ' ' || line.ptr[0] == '\t')
-        return malformed(sc, "folded field line (RFC 9112 section 5.2)");
-    const char *colon = memchr(line.ptr, ':', line.len);
-    if (colon == NULL)
-        return malformed(sc, "field line without a colon (RFC 9112 section 5)");
-    struct span name = {line.ptr, (size_t)(colon - line.ptr)};
-    if (name.len == 0)
-        return malformed(sc, "empty field name (RFC 9112 section 5)");
-    if (name.ptr[name.len - 1] == ' ' || name.ptr[name.len - 1] == '\t')
-        return malformed(sc, "whitespace before the colon of a field (RFC 9112 section 5.1)");
-    if (!is_token(name))
-        return malformed(sc, "field name is no token (RFC 9110 section 5.1)");
-    return HEAD_OK;
-}
-
-static enum head_result check_line(struct scan *sc, struct span line, bool first)
-{
-    if (!first)
-        return check_field_line(sc, line);
-    if (line.len > sc->limits->request_line_octets) {
-        sc->why = "start line over its limit";
+    size_t stop = s->line_end < s->end ? s->line_end : s->end;
+    if (s->at >= s->line_end && c != '\r' && s->state != SCAN_LINE_LF) {
+        s->why = "start line longer than the limit";
         return HEAD_LINE_TOO_LONG;
     }
-    return sc->kind == HEAD_REQUEST ? check_request_line(sc, line) : check_status_line(sc, line);
+    switch (s->state) {
+    case SCAN_METHOD_FIRST:
+        return scan_expect(s, is_token_octet(c), c, SCAN_METHOD, "does not begin with a method");
+    case SCAN_METHOD:
+        s->at += run_length(s, stop, is_token_octet);
+        if (s->at == stop)
+            return HEAD_MORE;
+        c = (unsigned char)s->data[s->at];
+        return scan_expect(s, c == ' ', c, SCAN_TARGET_FIRST, "octet not allowed in a method");
+    case SCAN_TARGET_FIRST:
+        return scan_expect(s, is_visible_octet(c), c, SCAN_TARGET,
+                           "not exactly one space behind the method");
+    case SCAN_TARGET:
+        s->at += run_length(s, stop, is_visible_octet);
+        if (s->at == stop)
+            return HEAD_MORE;
+        c = (unsigned char)s->data[s->at];
+        return scan_expect(s, c == ' ', c, SCAN_VERSION_NAME,
+                           "octet not allowed in a request target");
+    case SCAN_REASON:
+        s->at += run_length(s, stop, is_text_octet);
+        if (s->at == stop)
+            return HEAD_MORE;
+        c = (unsigned char)s->data[s->at];
+        return scan_expect(s, c == '\r', c, SCAN_LINE_LF, "octet not allowed in a reason phrase");
+    case SCAN_LINE_LF:
+        return c == '\n' ? scan_line_end(s) : scan_fault(s, '\r', NULL);
+    default:
+        return scan_version(s, c);
+    }
 }
 
-/* One octet inside a line. */
-static enum head_result check_octet(struct scan *sc, const char *data, size_t begin, size_t at)
+/* field-line = field-name ":" OWS field-value OWS (RFC 9112 section 5); no obs-fold (5.2). */
+static enum head_result scan_field(struct scan *s, unsigned char c)
 {
-    unsigned char c = (unsigned char)data[at];
-    if (at > begin && data[at - 1] == '\r')
-        return malformed(sc, "CR without LF (RFC 9112 section 2.2)");
-    if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7f)
-        return malformed(sc, "control octet in the head (RFC 9110 section 5.5)");
-    if (at == begin && !is_tchar(c))
-        return malformed(sc, "does not begin like an HTTP message (RFC 9112 section 2.1)");
-    return HEAD_OK;
+    bool space = c == ' ' || c == '\t';
+    switch (s->state) {
+    case SCAN_FIELD_FIRST:
+        if (c == '\r')
+            return scan_go(s, SCAN_END_LF);
+        return scan_expect(s, is_token_octet(c), c, SCAN_NAME,
+                           space      ? "field line begins with whitespace (obs-fold)"
+                           : c == ':' ? "field without a name"
+                                      : "octet not allowed in a field name");
+    case SCAN_NAME:
+        s->at += run_length(s, s->end, is_token_octet);
+        if (s->at == s->end)
+            return HEAD_MORE;
+        c = (unsigned char)s->data[s->at];
+        return scan_expect(s, c == ':', c, SCAN_VALUE,
+                           c == ' ' || c == '\t' ? "whitespace between field name and colon"
+                                                 : "octet not allowed in a field name");
+    case SCAN_VALUE:
+        s->at += run_length(s, s->end, is_text_octet);
+        if (s->at == s->end)
+            return HEAD_MORE;
+        c = (unsigned char)s->data[s->at];
+        return scan_expect(s, c == '\r', c, SCAN_VALUE_LF, "octet not allowed in a field value");
+    case SCAN_VALUE_LF:
+        return c == '\n' ? scan_go(s, SCAN_FIELD_FIRST) : scan_fault(s, '\r', NULL);
+    default:
+        assert(s->state == SCAN_END_LF);
+        return c == '\n' ? scan_go(s, SCAN_DONE) : scan_fault(s, '\r', NULL);
+    }
 }
 
-/*
- * Judges the octets from `*at` on. HEAD_OK: the head is complete and `*at` is behind it. A line is looked at as a whole
- * when its LF comes, so the total cost is linear however the octets arrive.
- */
-static enum head_result scan_octets(struct scan *sc, const char *data, size_t len, size_t begin,
-                                    size_t *at)
+static enum head_result scan_step(struct scan *s)
 {
-    for (; *at < len; (*at)++) {
-        enum head_result result;
-        if (data[*at] != '\n') {
-            result = check_octet(sc, data, begin, *at);
-        } else if (*at == begin || data[*at - 1] != '\r') {
-            result = malformed(sc, "LF without CR (RFC 9112 section 2.2)");
-        } else {
-            const char *before = memrchr(data + begin, '\n', *at - begin);
-            const char *start = before != NULL ? before + 1 : data + begin;
-            struct span line = {start, (size_t)(data + *at - start) - 1};
-            if (line.len == 0 && before != NULL) {
-                (*at)++;
-                return HEAD_OK;
-            }
-            result = line.len > 0 ? check_line(sc, line, before == NULL)
-                                  : malformed(sc, "empty start line (RFC 9112 section 2.2)");
-        }
-        if (result != HEAD_OK)
-            return result;
+    unsigned char c = (unsigned char)s->data[s->at];
+    if (s->state == SCAN_START)
+        return scan_first(s, c);
+    if (s->state == SCAN_EMPTY_LF) {
+        s->line = 2;
+        s->line_end += 2;
+        return c == '\n' ? scan_go(s, SCAN_METHOD_FIRST) : scan_fault(s, '\r', NULL);
+    }
+    return s->state < SCAN_FIELD_FIRST ? scan_start_line(s, c) : scan_field(s, c);
+}
+
+/* Looks at every octet that was not looked at before. HEAD_OK: the head ends at `s->at`. */
+static enum head_result scan_run(struct scan *s, size_t len, const struct head_limits *limits,
+                                 size_t scanned)
+{
+    s->at = scanned >> SCAN_STATE_BITS;
+    s->state = (enum scan_state)(scanned & ((1U << SCAN_STATE_BITS) - 1));
+    s->end = len < limits->head_octets ? len : limits->head_octets;
+    s->line = s->state > SCAN_EMPTY_LF && s->data[0] == '\r' ? 2 : 0;
+    s->line_end = s->line + limits->request_line_octets;
+    assert(s->at <= len);
+
+    enum head_result r = HEAD_MORE;
+    while (r == HEAD_MORE && s->at < s->end && s->state != SCAN_DONE)
+        r = scan_step(s);
+    if (r != HEAD_MORE)
+        return r;
+    if (s->state == SCAN_DONE)
+        return HEAD_OK;
+    if (s->at == limits->head_octets) {
+        s->why = "head larger than the limit";
+        return HEAD_TOO_LARGE;
     }
     return HEAD_MORE;
 }
 
-/* ---- http-parser splits what has been found good ---- */
+static struct span trimmed(const char *from, const char *to)
+{
+    while (from < to && (*from == ' ' || *from == '\t'))
+        from++;
+    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+        to--;
+    return (struct span){from, (size_t)(to - from)};
+}
 
-struct split {
-    struct head *head;
-    size_t most_fields;
-    bool too_many;
+/* The octets from `*at` to `delimiter`, which the scan has seen there; `*at` moves behind it. */
+static struct span cut(const char **at, const char *end, char delimiter)
+{
+    const char *stop = memchr(*at, delimiter, (size_t)(end - *at));
+    assert(stop != NULL);
+    struct span s = {*at, (size_t)(stop - *at)};
+    *at = stop + 1;
+    return s;
+}
+
+/* The start line, known to be good, into `h`. Returns where the fields begin. */
+static const char *split_start_line(struct head *h, const char *at, const char *end)
+{
+    const char *version;
+    h->method = h->target = h->reason = (struct span){"", 0};
+    h->status = 0;
+    if (h->kind == HEAD_REQUEST) {
+        if (*at == '\r')
+            at += 2;
+        h->method = cut(&at, end, ' ');
+        h->target = cut(&at, end, ' ');
+        version = at;
+        (void)cut(&at, end, '\n');
+    } else {
+        version = at;
+        struct span line = cut(&at, end, '\r');
+        for (size_t i = 9; i < 12; i++)
+            h->status = h->status * 10 + (unsigned)(line.ptr[i] - '0');
+        if (line.len > 13)
+            h->reason = (struct span){line.ptr + 13, line.len - 13};
+        at++;
+    }
+    h->minor = version[7] == '0' ? 0 : 1;
+    return at;
+}
+
+/* Cuts a head that the scan has passed. */
+static enum head_result split(struct head *h, const char *data, size_t size, size_t fields_max)
+{
+    const char *end = data + size;
+    const char *at = split_start_line(h, data, end);
+    h->size = size;
+    h->field_count = 0;
+    while (*at != '\r') {
+        if (h->field_count == fields_max)
+            return HEAD_TOO_MANY_FIELDS;
+        struct head_field *f = &h->field[h->field_count++];
+        f->name = cut(&at, end, ':');
+        struct span value = cut(&at, end, '\r');
+        f->value = trimmed(value.ptr, value.ptr + value.len);
+        at++;
+    }
+    return HEAD_OK;
+}
+
+/* What http-parser has to say must be what we have found. */
+struct second_reader {
+    const struct head *head;
+    size_t names, values; /* seen so far */
+    bool start_line, complete;
 };
 
-static int on_target(http_parser *p, const char *at, size_t len)
+/* An empty span may point anywhere. */
+static int compare(struct span ours, const char *at, size_t length)
 {
-    struct head *h = ((struct split *)p->data)->head;
-    h->target = (struct span){at, len};
-    return 0;
+    return ours.len == length && (length == 0 || ours.ptr == at) ? 0 : 1;
 }
 
-static int on_reason(http_parser *p, const char *at, size_t len)
+static int on_url(http_parser *p, const char *at, size_t length)
 {
-    struct head *h = ((struct split *)p->data)->head;
-    h->reason = trim((struct span){at, len});
-    return 0;
+    struct second_reader *reader = p->data;
+    reader->start_line = true;
+    return compare(reader->head->target, at, length);
 }
 
-static int on_name(http_parser *p, const char *at, size_t len)
+static int on_status(http_parser *p, const char *at, size_t length)
 {
-    struct split *s = p->data;
-    if (s->head->field_count >= s->most_fields) {
-        s->too_many = true;
+    struct second_reader *reader = p->data;
+    reader->start_line = true;
+    return compare(reader->head->reason, at, length);
+}
+
+static int on_name(http_parser *p, const char *at, size_t length)
+{
+    struct second_reader *reader = p->data;
+    if (reader->names != reader->values || reader->names == reader->head->field_count)
         return 1;
-    }
-    s->head->field[s->head->field_count++] = (struct head_field){{at, len}, {at + len, 0}};
-    return 0;
+    return compare(reader->head->field[reader->names++].name, at, length);
 }
 
-static int on_value(http_parser *p, const char *at, size_t len)
+static int on_value(http_parser *p, const char *at, size_t length)
 {
-    struct split *s = p->data;
-    if (s->head->field_count == 0)
+    struct second_reader *reader = p->data;
+    if (reader->values + 1 != reader->names)
         return 1;
-    s->head->field[s->head->field_count - 1].value = trim((struct span){at, len});
-    return 0;
+    struct span theirs = trimmed(at, at + length);
+    return compare(reader->head->field[reader->values++].value, theirs.ptr, theirs.len);
 }
 
 static int on_complete(http_parser *p)
 {
-    (void)p;
-    return 1; /* no body here: framing is body.h's */
+    const struct second_reader *reader = p->data;
+    const struct head *h = reader->head;
+    if (reader->values != h->field_count || p->http_major != 1 ||
+        (p->http_minor == 0 ? 0 : 1) != h->minor)
+        return -1;
+    if (h->kind == HEAD_RESPONSE && p->status_code != h->status)
+        return -1;
+    if (h->kind == HEAD_REQUEST &&
+        (!reader->start_line || !span_is(h->method, span_of(http_method_str(p->method)))))
+        return -1;
+    ((struct second_reader *)p->data)->complete = true;
+    return 2; /* neither body nor further message: only the head is fed */
 }
 
-static const http_parser_settings callbacks = {
-    .on_url = on_target,
-    .on_status = on_reason,
-    .on_header_field = on_name,
-    .on_header_value = on_value,
-    .on_headers_complete = on_complete,
-};
-
-/* The library has a limit of its own for all parsers; ours is checked before. */
-static void raise_library_limit(void)
+/* Lengths are body.h's to judge, with better words: it refuses all that http-parser stops at here. */
+static bool is_framing_fault(enum http_errno e)
 {
-    http_parser_set_max_header_size(64U * 1024 * 1024);
+    return e == HPE_INVALID_CONTENT_LENGTH || e == HPE_UNEXPECTED_CONTENT_LENGTH ||
+           e == HPE_INVALID_TRANSFER_ENCODING;
 }
 
-static enum head_result split(struct head *h, const char *data, size_t size,
-                              const struct head_limits *limits, const char **why)
+/* The library's own limit (80 KiB) is lower than limit.head may be set; ours has been applied before. */
+static void lift_parser_limit(void)
+{
+    http_parser_set_max_header_size(INT_MAX);
+}
+
+static bool second_reader_agrees(const struct head *h, const char *data)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    http_parser p;
-    size_t most = limits->fields < HEAD_FIELDS_MAX ? limits->fields : HEAD_FIELDS_MAX;
-    struct split s = {.head = h, .most_fields = most};
-    (void)pthread_once(&once, raise_library_limit);
-    http_parser_init(&p, h->kind == HEAD_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE);
-    p.data = &s;
-    size_t taken = http_parser_execute(&p, &callbacks, data, size);
-    enum http_errno error = HTTP_PARSER_ERRNO(&p);
-    if (s.too_many) {
-        *why = "more fields than limit.fields";
-        return HEAD_TOO_MANY_FIELDS;
+    static const http_parser_settings settings = {
+        .on_url = on_url,
+        .on_status = on_status,
+        .on_header_field = on_name,
+        .on_header_value = on_value,
+        .on_headers_complete = on_complete,
+    };
+    (void)pthread_once(&once, lift_parser_limit);
+
+    struct second_reader reader = {.head = h};
+    http_parser parser;
+    http_parser_init(&parser, h->kind == HEAD_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE);
+    parser.data = &reader;
+    size_t used = http_parser_execute(&parser, &settings, data, h->size);
+    if (is_framing_fault(HTTP_PARSER_ERRNO(&parser)))
+        return true;
+    return HTTP_PARSER_ERRNO(&parser) == HPE_OK && used == h->size && reader.complete;
+}
+
+static bool is_host_octet(unsigned char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c != '\0' && strchr("-._~!$&'()*+;=", c) != NULL);
+}
+
+static bool is_address_octet(unsigned char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':' || c == '.';
+}
+
+/* uri-host [":" port] (RFC 9110 section 7.2); no percent-encoding, no comma, both legal and never seen. */
+static bool host_is_plausible(struct span host)
+{
+    size_t i = 0;
+    if (host.len == 0)
+        return true; /* RFC 9112 section 3.2: a target without authority */
+    if (host.ptr[0] == '[') {
+        while (++i < host.len && is_address_octet((unsigned char)host.ptr[i]))
+            ;
+        if (i < 3 || i == host.len || host.ptr[i] != ']')
+            return false;
+        i++;
+    } else {
+        while (i < host.len && is_host_octet((unsigned char)host.ptr[i]))
+            i++;
     }
-    if (h->kind == HEAD_REQUEST && error == HPE_INVALID_METHOD) {
-        *why = "unknown method";
-        return HEAD_METHOD_UNKNOWN;
+    if (i == 0 || (i < host.len && host.ptr[i] != ':'))
+        return false;
+    for (i++; i < host.len; i++) {
+        if (!is_digit((unsigned char)host.ptr[i]))
+            return false;
     }
-    if (error != HPE_OK || taken != size) {
-        *why = http_errno_description(error);
+    return true;
+}
+
+/* RFC 9112 section 3.2. That the value fits the target is not asked: OpenSSL's often does not. */
+static const char *host_fault(const struct head *h)
+{
+    const struct head_field *host = NULL;
+    for (size_t i = 0; i < h->field_count; i++) {
+        if (!span_is_nocase(h->field[i].name, SPAN("Host")))
+            continue;
+        if (host != NULL)
+            return "more than one Host field";
+        host = &h->field[i];
+    }
+    if (host == NULL)
+        return h->minor == 0 ? NULL : "HTTP/1.1 request without a Host field";
+    return host_is_plausible(host->value) ? NULL : "Host field is not host or host:port";
+}
+
+/* Every field is compared with every connection option when the head is sent onward: few are allowed. */
+static const char *connection_fault(const struct head *h)
+{
+    size_t options = 0;
+    for (size_t i = 0; i < h->field_count; i++) {
+        struct span value = h->field[i].value;
+        if (!span_is_nocase(h->field[i].name, SPAN("Connection")))
+            continue;
+        options++;
+        for (size_t k = 0; k < value.len; k++)
+            options += value.ptr[k] == ',';
+    }
+    return options > HEAD_CONNECTION_OPTIONS_MAX ? "too many options in Connection" : NULL;
+}
+
+/* The complete head of `size` octets into `h`. */
+static enum head_result head_finish(struct head *h, const char *data, size_t size,
+                                    const struct head_limits *limits, const char **why)
+{
+    enum head_result r = split(h, data, size, limits->fields);
+    if (r != HEAD_OK) {
+        *why = "more fields than the limit";
+        return r;
+    }
+    if (!second_reader_agrees(h, data)) {
+        *why = "start line or fields can be read in two ways";
         return HEAD_MALFORMED;
     }
-    h->status = h->kind == HEAD_RESPONSE ? p.status_code : 0;
-    h->minor = p.http_minor > 0 ? 1 : 0;
-    return HEAD_OK;
-}
-
-/* ---- Host ---- */
-
-/* A request of HTTP/1.1 has exactly one Host, of HTTP/1.0 at most one (RFC 9112 section 3.2). What it says does not matter here:
- * clients send it without the port, or plainly wrong, and the target decides. */
-static enum head_result check_host(const struct head *h, const char **why)
-{
-    size_t count = head_count(h, SPAN("Host"));
-    if (count == 0 && h->minor == 0)
-        return HEAD_OK;
-    if (count != 1) {
-        *why = count == 0 ? "HTTP/1.1 request without Host (RFC 9112 section 3.2)"
-                          : "more than one Host field (RFC 9112 section 3.2)";
+    const char *fault = h->kind == HEAD_REQUEST ? host_fault(h) : NULL;
+    if (fault == NULL)
+        fault = connection_fault(h);
+    if (fault != NULL) {
+        *why = fault;
         return HEAD_MALFORMED;
     }
-    struct span value = head_find(h, SPAN("Host"))->value;
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.ptr[i];
-        if (c <= 0x20 || c >= 0x7f || strchr(",/\\@?#<>\"", c) != NULL) {
-            *why = "Host is no host and port (RFC 9110 section 7.2)";
-            return HEAD_MALFORMED;
-        }
-    }
     return HEAD_OK;
-}
-
-/* ---- the whole ---- */
-
-/* Faults of an incomplete head that only its length shows. */
-static enum head_result judge_incomplete(struct scan *sc, const char *data, size_t len, size_t begin)
-{
-    size_t line_max = sc->limits->request_line_octets;
-    if (len - begin > line_max + 1 && memchr(data + begin, '\n', line_max + 2) == NULL) {
-        sc->why = "start line over its limit";
-        return HEAD_LINE_TOO_LONG;
-    }
-    if (len > sc->limits->head_octets) {
-        sc->why = "head over its limit";
-        return HEAD_TOO_LARGE;
-    }
-    return HEAD_MORE;
-}
-
-/* Where the start line begins: one empty line before a request is forgiven (RFC 9112 section 2.2). */
-static enum head_result find_begin(struct scan *sc, const char *data, size_t len, size_t *begin)
-{
-    *begin = 0;
-    if (len == 0)
-        return HEAD_MORE;
-    if (sc->kind == HEAD_REQUEST && data[0] == 0x16) {
-        sc->why = "a TLS handshake, not HTTP";
-        return HEAD_IS_TLS;
-    }
-    if (sc->kind == HEAD_RESPONSE || data[0] != '\r')
-        return HEAD_OK;
-    if (len == 1)
-        return HEAD_MORE;
-    *begin = 2;
-    return data[1] == '\n' ? HEAD_OK : malformed(sc, "CR without LF (RFC 9112 section 2.2)");
-}
-
-static enum head_result parse(struct scan *sc, struct head *h, const char *data, size_t len,
-                              size_t *scanned)
-{
-    size_t begin;
-    enum head_result result = find_begin(sc, data, len, &begin);
-    if (result != HEAD_OK)
-        return result;
-    size_t at = *scanned > begin ? *scanned : begin;
-    result = scan_octets(sc, data, len, begin, &at);
-    if (result == HEAD_MORE) {
-        *scanned = len;
-        return judge_incomplete(sc, data, len, begin);
-    }
-    if (result != HEAD_OK)
-        return result;
-    if (at > sc->limits->head_octets) {
-        sc->why = "head over its limit";
-        return HEAD_TOO_LARGE;
-    }
-    const char *space = memchr(data + begin, ' ', at - begin);
-    assert(space != NULL); /* the start line has been checked */
-    h->kind = sc->kind;
-    h->size = at;
-    h->field_count = 0;
-    h->method = (struct span){data + begin, (size_t)(space - data) - begin};
-    h->target = h->reason = (struct span){"", 0};
-    result = split(h, data + begin, at - begin, sc->limits, &sc->why);
-    return result == HEAD_OK && sc->kind == HEAD_REQUEST ? check_host(h, &sc->why) : result;
 }
 
 enum head_result head_parse(struct head *h, enum head_kind kind, const char *data, size_t len,
                             const struct head_limits *limits, size_t *scanned, const char **why)
 {
-    struct scan sc = {.kind = kind, .limits = limits, .why = ""};
-    enum head_result result = parse(&sc, h, data, len, scanned);
-    if (why != NULL)
-        *why = sc.why;
-    return result;
+    assert(limits->fields <= HEAD_FIELDS_MAX);
+    assert(limits->head_octets <= SIZE_MAX >> SCAN_STATE_BITS);
+    struct scan s = {.data = data, .kind = kind};
+    enum head_result r = scan_run(&s, len, limits, *scanned);
+    /* After a verdict the next call begins anew: with the next head, or with these octets at another place. */
+    *scanned = r == HEAD_MORE ? s.at << SCAN_STATE_BITS | s.state : 0;
+    if (r == HEAD_OK) {
+        h->kind = kind;
+        r = head_finish(h, data, s.at, limits, &s.why);
+    }
+    if (why != NULL && r != HEAD_OK && r != HEAD_MORE)
+        *why = s.why;
+    return r;
 }
-
-/* ---- questions ---- */
 
 const struct head_field *head_find(const struct head *h, struct span name)
 {
@@ -389,15 +606,16 @@ size_t head_count(const struct head *h, struct span name)
     return count;
 }
 
-static bool list_has(struct span list, struct span token)
+static bool value_has(struct span value, struct span token)
 {
-    while (list.len > 0) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        size_t n = comma != NULL ? (size_t)(comma - list.ptr) : list.len;
-        if (span_is_nocase(trim((struct span){list.ptr, n}), token))
+    const char *at = value.ptr;
+    const char *end = value.ptr + value.len;
+    while (at < end) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        const char *stop = comma != NULL ? comma : end;
+        if (span_is_nocase(trimmed(at, stop), token))
             return true;
-        n += comma != NULL;
-        list = (struct span){list.ptr + n, list.len - n};
+        at = stop + 1;
     }
     return false;
 }
@@ -405,7 +623,7 @@ static bool list_has(struct span list, struct span token)
 bool head_list_has(const struct head *h, struct span name, struct span token)
 {
     for (size_t i = 0; i < h->field_count; i++) {
-        if (span_is_nocase(h->field[i].name, name) && list_has(h->field[i].value, token))
+        if (span_is_nocase(h->field[i].name, name) && value_has(h->field[i].value, token))
             return true;
     }
     return false;

@@ -1,8 +1,9 @@
 /*
  * head.h - one HTTP/1 message head: octets -> method, target or status, and fields, under limits.
  *
- * Our own scan judges every octet first (RFC 9112 sections 2.2, 3, 5): http-parser 2.9.4, which then splits the head,
- * would let bare LF, obs-fold and "Host :" through. Knows nothing of body framing (body.h) or targets (target.h).
+ * Our own scan judges every octet first (RFC 9112 sections 2.2, 3, 5): http-parser 2.9.4 alone would let bare LF,
+ * obs-fold and "Host :" through. A head that has passed is split by us and by http-parser, and both must find the same.
+ * Of field values only Host (RFC 9112 section 3.2) is judged here: framing is body.h's, the target target.h's concern.
  * All spans point into the caller's octets and live as long as those stay put. Any thread.
  */
 #ifndef CERTFERRY_WIRE_HEAD_H
@@ -13,7 +14,10 @@
 
 #include "proxy/base/span.h"
 
-enum { HEAD_FIELDS_MAX = 256 }; /* the most that limit.fields may be set to */
+enum {
+    HEAD_FIELDS_MAX = 256,            /* the most that limit.fields may be set to */
+    HEAD_CONNECTION_OPTIONS_MAX = 64, /* commas and fields counted; more is HEAD_MALFORMED */
+};
 
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 
@@ -53,9 +57,11 @@ enum head_result {
 };
 
 /*
- * Looks at `len` octets from the beginning of a head. Faults are told as soon as they are seen, before the head is
- * complete. `*scanned` (0 for a new head, kept by the caller between calls on the same growing octets) saves looking
- * twice. Up to one empty line (CRLF) before a request line is skipped and counted in `size` (RFC 9112 section 2.2).
+ * Looks at `len` octets from the beginning of a head; `*h` is valid after HEAD_OK only. Faults are told as soon as they
+ * are seen, before the head is complete; those of Host, Connection and the number of fields when it is.
+ * `*scanned` (0 for a new head, kept by the caller between calls on the same growing octets, which may move) saves
+ * looking twice; its value means nothing to the caller, and it is 0 again after any result but HEAD_MORE.
+ * Up to one empty line (CRLF) before a request line is skipped and counted in `size` (RFC 9112 section 2.2).
  * `why` (may be NULL) receives a static text that says what is wrong, for the answer and the log.
  */
 enum head_result head_parse(struct head *h, enum head_kind kind, const char *data, size_t len,

@@ -1,126 +1,170 @@
 #include "proxy/wire/reply.h"
 
+#include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-enum { DETAIL_MAX = 400 };
+enum {
+    DETAIL_MAX = 256,      /* octets of a refused name or the like that are repeated to its sender */
+    EXTRA_MAX = 1024,      /* our own field lines of a refusal: they hold nothing of a peer's */
+    TEXT_MAX = 4096,       /* text of a refusal */
+    RETRY_AFTER_S = 10,    /* bursts of a device fleet are over by then */
+};
 
+/* No length, no further field, nothing behind the empty line: clients differ on what they bear there. */
 const struct span reply_connect_established = {"HTTP/1.1 200 Connection established\r\n\r\n", 39};
 
-/* IMF-fixdate, RFC 9110 section 5.6.7; not strftime's %a and %b, which follow the locale. */
+/* IMF-fixdate. Not by strftime, which speaks the locale's language. */
 static int add_date(struct buf *out, time_t now)
 {
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     struct tm tm;
-    (void)gmtime_r(&now, &tm);
-    return buf_printf(out, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", days + 3 * tm.tm_wday,
-                      tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+    /* Four digits are all the format has; no clock of ours shows more. */
+    if (gmtime_r(&now, &tm) == NULL || tm.tm_year < -1900 || tm.tm_year > 8099)
+        return 0;
+    return buf_printf(out, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday],
+                      tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
                       tm.tm_sec);
 }
 
-/* 304 has the length of what it stands for (RFC 9110 section 8.6), so none is said; nor has it a body. */
-static int add_content(struct buf *out, const struct reply *r)
+/* On error `out` is as long as before: half an answer must never be sent. */
+static int undo(struct buf *out, size_t len, int rc)
 {
-    int rc = 0;
-    if (r->content_type != NULL)
-        rc = buf_printf(out, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", r->content_type);
-    if (rc == 0 && r->status != 304)
-        rc = buf_printf(out, "Content-Length: %zu\r\n", r->body.len);
+    if (rc != 0)
+        out->end = out->start + len;
+    return rc;
+}
+
+static int add_head(struct buf *out, const struct reply *r)
+{
+    /* These end with the head by definition (RFC 9112 section 6.3); a length there only confuses. */
+    bool bodiless = r->status < 200 || r->status == 204 || r->status == 304;
+    int rc = buf_printf(out, "HTTP/1.1 %03u %s\r\n", r->status, r->phrase);
+    if (rc == 0)
+        rc = add_date(out, r->now);
+    if (rc == 0 && r->content_type != NULL && !bodiless)
+        rc = buf_printf(out, "Content-Type: %s\r\n", r->content_type);
+    if (rc == 0 && !bodiless)
+        rc = buf_printf(out, "Content-Length: %zu\r\n", r->content_type != NULL ? r->body.len : 0);
+    if (rc == 0 && r->extra != NULL)
+        rc = buf_add_str(out, r->extra);
+    if (rc == 0 && r->close)
+        rc = buf_add_str(out, "Connection: close\r\n");
+    if (rc == 0)
+        rc = buf_add_str(out, "\r\n");
+    if (rc == 0 && r->content_type != NULL && !bodiless && !r->head_only)
+        rc = buf_add_span(out, r->body);
     return rc;
 }
 
 int reply_write(struct buf *out, const struct reply *r)
 {
-    int rc = buf_printf(out, "HTTP/1.1 %u %s\r\n", r->status, r->phrase);
-    if (rc == 0)
-        rc = add_date(out, r->now);
-    if (rc == 0)
-        rc = add_content(out, r);
-    if (rc == 0 && r->extra != NULL)
-        rc = buf_add_str(out, r->extra);
-    if (rc == 0)
-        rc = buf_add_str(out, r->close ? "Connection: close\r\n\r\n" : "\r\n");
-    if (rc == 0 && !r->head_only && r->status != 304)
-        rc = buf_add_span(out, r->body);
+    assert(r->status >= 100 && r->status <= 599);
+    size_t before = buf_len(out);
+    return undo(out, before, add_head(out, r));
+}
+
+/* Peer input as printable ASCII on one line: nothing in it can end the line or act on a terminal. */
+static int add_escaped(struct buf *out, struct span s)
+{
+    size_t len = s.len < DETAIL_MAX ? s.len : DETAIL_MAX;
+    int rc = 0;
+    for (size_t i = 0; i < len && rc == 0; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (c < ' ' || c > '~' || c == '\\')
+            rc = buf_printf(out, "\\x%02x", c);
+        else
+            rc = buf_add(out, &c, 1);
+    }
+    if (rc == 0 && len < s.len)
+        rc = buf_add_str(out, "...");
     return rc;
 }
 
-/* Printable ASCII; everything else as \xNN, so that peer input forges neither lines nor terminal commands. */
-static int add_escaped(struct buf *out, struct span text)
+/* What was refused, why, what to do, and who says so. */
+static int add_text(struct buf *out, const struct outcome_info *info, struct span detail,
+                    const char *name)
 {
-    int rc = 0;
-    size_t most = text.len < DETAIL_MAX ? text.len : DETAIL_MAX;
-    for (size_t i = 0; i < most && rc == 0; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-        rc = c >= 0x20 && c < 0x7f ? buf_add(out, &text.ptr[i], 1) : buf_printf(out, "\\x%02x", c);
-    }
-    return rc == 0 && most < text.len ? buf_add_str(out, "...") : rc;
-}
-
-static int add_text(struct buf *out, const struct outcome_info *info, struct span detail)
-{
-    int rc = buf_printf(out, "%s.\n", info->phrase);
-    if (rc == 0 && detail.len > 0) {
-        rc = buf_add_str(out, "What: ");
-        if (rc == 0)
-            rc = add_escaped(out, detail);
-        if (rc == 0)
-            rc = buf_add_str(out, "\n");
-    }
+    int rc = buf_printf(out, "%u %s", info->status, info->phrase);
+    if (rc == 0 && detail.len > 0)
+        rc = buf_add_str(out, ": ");
+    if (rc == 0)
+        rc = add_escaped(out, detail);
     if (rc == 0 && info->remedy != NULL)
-        rc = buf_printf(out, "What to do: %s\n", info->remedy);
-    return rc == 0 ? buf_printf(out, "(certferry: %s)\n", info->token) : rc;
+        rc = buf_printf(out, "\n%s", info->remedy);
+    if (rc == 0)
+        rc = buf_add_str(out, "\nSaid by the proxy ");
+    if (rc == 0)
+        rc = add_escaped(out, span_of(name));
+    return rc == 0 ? buf_printf(out, " (%s), not by the server.\n", info->token) : rc;
 }
 
-/* 30 to 90 s, so that those who were turned away together do not come back together. */
-static unsigned retry_after(time_t now)
+/* sf-string of RFC 8941 section 3.3.3; octets that it cannot hold become '?'. */
+static int add_quoted(struct buf *out, const char *text)
 {
-    struct timespec fine;
-    (void)clock_gettime(CLOCK_MONOTONIC, &fine);
-    unsigned seed = (unsigned)fine.tv_nsec ^ (unsigned)now;
-    return 30 + (seed * 2654435761U >> 16) % 61;
+    int rc = buf_add_str(out, "\"");
+    for (; *text != '\0' && rc == 0; text++) {
+        bool printable = *text >= ' ' && *text <= '~';
+        if (*text == '"' || *text == '\\')
+            rc = buf_add_str(out, "\\");
+        if (rc == 0)
+            rc = buf_add(out, printable ? text : "?", 1);
+    }
+    return rc == 0 ? buf_add_str(out, "\"") : rc;
 }
 
-static int add_extra(struct buf *out, const struct outcome_info *info, const char *name, time_t now)
+/* sf-token of RFC 8941 section 3.3.4. */
+static bool is_token(const char *text)
 {
-    int rc = 0;
-    if (info->proxy_status != NULL)
-        rc = buf_printf(out, "Proxy-Status: %s; error=%s; details=\"%s\"\r\n", name, info->proxy_status,
-                        info->token);
-    if (rc == 0 && (info->status == 429 || info->status == 503))
-        rc = buf_printf(out, "Retry-After: %u\r\n", retry_after(now));
+    static const char alpha[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char rest[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "!#$%&'*+-.^_`|~:/";
+    return *text != '\0' && strspn(text, alpha) > 0 && text[strspn(text, rest)] == '\0';
+}
+
+/* The field lines of a refusal, ended by NUL. Without no-store a 404 or 414 may be cached (RFC 9110 section 15.1). */
+static int add_fields(struct buf *out, const struct outcome_info *info, const char *name)
+{
+    int rc = buf_add_str(out, "Cache-Control: no-store\r\n");
+    if (rc == 0 && info->proxy_status != NULL) {
+        rc = buf_add_str(out, "Proxy-Status: ");
+        if (rc == 0)
+            rc = is_token(name) ? buf_add_str(out, name) : add_quoted(out, name);
+        if (rc == 0)
+            rc = buf_printf(out, "; error=%s\r\n", info->proxy_status);
+    }
     if (rc == 0 && info->status == 405)
         rc = buf_add_str(out, "Allow: GET, HEAD\r\n");
-    if (rc == 0)
-        rc = buf_add_str(out, "Cache-Control: no-store\r\n");
-    return rc == 0 ? buf_add(out, "", 1) : rc; /* handed on as a string */
+    if (rc == 0 && (info->status == 429 || info->status == 503))
+        rc = buf_printf(out, "Retry-After: %d\r\n", RETRY_AFTER_S);
+    return rc == 0 ? buf_add(out, "", 1) : rc;
 }
 
 int reply_outcome(struct buf *out, enum outcome o, struct span detail, const char *name,
                   bool head_only, time_t now)
 {
     const struct outcome_info *info = outcome_info(o);
-    struct buf text, extra;
-    buf_init(&text, 8192);
-    buf_init(&extra, 1024);
-    int rc = add_text(&text, info, detail);
+    assert(info->status != 0);
+    struct buf text;
+    struct buf fields;
+    buf_init(&text, TEXT_MAX);
+    buf_init(&fields, EXTRA_MAX);
+    int rc = add_text(&text, info, detail, name);
     if (rc == 0)
-        rc = add_extra(&extra, info, name, now);
-    if (rc == 0) {
-        struct reply r = {
-            .status = info->status,
-            .phrase = info->phrase,
-            .content_type = "text/plain; charset=utf-8",
-            .body = buf_span(&text),
-            .extra = buf_head(&extra),
-            .head_only = head_only,
-            .close = true,
-            .now = now,
-        };
-        rc = reply_write(out, &r);
-    }
+        rc = add_fields(&fields, info, name);
+    if (rc == 0)
+        rc = reply_write(out, &(struct reply){
+                                  .status = info->status,
+                                  .phrase = info->phrase,
+                                  .content_type = "text/plain; charset=us-ascii",
+                                  .body = buf_span(&text),
+                                  .extra = buf_head(&fields),
+                                  .head_only = head_only,
+                                  .close = true,
+                                  .now = now,
+                              });
+    buf_release(&fields);
     buf_release(&text);
-    buf_release(&extra);
     return rc;
 }

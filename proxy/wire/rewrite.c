@@ -191,7 +191,9 @@ static int add_own_request_fields(struct buf *out, const struct rewrite_request 
         (void)snprintf(address, sizeof address, "%.*s", SPAN_ARGS(r->forwarded_for));
         rc = add_list(out, r->head, SPAN("X-Forwarded-For"), address);
     }
-    return rc == 0 ? add_via(out, r->head, r->via) : rc;
+    if (rc == 0)
+        rc = add_via(out, r->head, r->via);
+    return rc == 0 ? buf_add_str(out, "Connection: keep-alive\r\n") : rc;
 }
 
 int rewrite_request(struct buf *out, const struct rewrite_request *r)

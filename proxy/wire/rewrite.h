@@ -25,7 +25,10 @@ struct rewrite_request {
     struct span forwarded_for;   /* client address for X-Forwarded-For; empty: the field is neither added nor changed */
 };
 
-/* Origin-form request head, always HTTP/1.1, "Connection: keep-alive" left out. 0, -ENOBUFS or -ENOMEM. */
+/*
+ * Origin-form request head, always HTTP/1.1. Says "Connection: keep-alive", without which old servers (OpenSSL's CMP
+ * server) close after each response. 0, -ENOBUFS or -ENOMEM.
+ */
 int rewrite_request(struct buf *out, const struct rewrite_request *r);
 
 struct rewrite_response {

@@ -3,175 +3,247 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* unreserved and sub-delims of RFC 3986 section 2. */
-static bool is_plain(unsigned char c)
+enum { PORT_DIGITS_MAX = 5, HTTP_PORT = 80 };
+
+static enum target_result fault(const char **why, enum target_result result, const char *text)
 {
-    if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
-        return true;
-    return c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL;
+    if (why != NULL)
+        *why = text;
+    return result;
 }
 
-static bool is_hex(unsigned char c)
+static enum target_result malformed(const char **why, const char *text)
 {
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+    return fault(why, TARGET_MALFORMED, text);
 }
 
-/* path and query: pchar, "/" and "?", with whole percent-escapes (RFC 3986 sections 3.3 and 3.4). */
-static bool is_path(struct span s)
+static bool is_digit(char c)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (c == '%') {
-            if (s.len - i < 3 || !is_hex((unsigned char)s.ptr[i + 1]) || !is_hex((unsigned char)s.ptr[i + 2]))
-                return false;
-            i += 2;
-        } else if (!is_plain(c) && (c == '\0' || strchr(":@/?", c) == NULL)) {
-            return false;
-        }
-    }
-    return true;
+    return c >= '0' && c <= '9';
 }
 
-/* 1*5DIGIT from 1 to 65535; a leading zero would be a second spelling of the same port, so there is none. */
-static bool parse_port(struct span s, uint16_t *port)
+static bool is_alpha(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_hex(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+static bool is_one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
+}
+
+/* unreserved and sub-delims of RFC 3986 section 2: what a reg-name may hold besides percent-encoding. */
+static bool is_name_octet(char c)
+{
+    return is_alpha(c) || is_digit(c) || is_one_of(c, "-._~!$&'()*+,;=");
+}
+
+static size_t find(struct span s, char c)
+{
+    const char *at = s.len > 0 ? memchr(s.ptr, c, s.len) : NULL;
+    return at != NULL ? (size_t)(at - s.ptr) : s.len;
+}
+
+static bool starts_with(struct span s, struct span prefix)
+{
+    return s.len >= prefix.len && span_is_nocase((struct span){s.ptr, prefix.len}, prefix);
+}
+
+static struct span tail(struct span s, size_t from)
+{
+    return (struct span){s.ptr + from, s.len - from};
+}
+
+/*
+ * 1..65535 in decimal. RFC 3986 section 3.2.3 would let "0443" and an empty port through: what one reader takes for
+ * decimal another takes for octal or for the default, and no client writes it.
+ */
+static enum target_result port_parse(uint16_t *port, struct span text, const char **why)
 {
     unsigned value = 0;
-    if (s.len == 0 || s.len > 5 || s.ptr[0] == '0')
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9')
-            return false;
-        value = value * 10 + (unsigned)(s.ptr[i] - '0');
+    if (text.len == 0)
+        return malformed(why, "no port behind the colon");
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_digit(text.ptr[i]))
+            return malformed(why, "port is not a decimal number");
     }
+    if (text.ptr[0] == '0')
+        return malformed(why, "port is zero or has a leading zero");
+    for (size_t i = 0; i < text.len && i <= PORT_DIGITS_MAX; i++)
+        value = value * 10 + (unsigned)(text.ptr[i] - '0');
+    if (value > UINT16_MAX)
+        return malformed(why, "port is larger than 65535");
     *port = (uint16_t)value;
-    return value <= 65535;
+    return TARGET_OK;
 }
 
-/* Octets of a host as far as the target's own shape goes: no second authority, path or userinfo may hide in it. */
-static bool is_host(struct span s)
+/* What is wrong with an octet that no host has; the known tricks have their own words. */
+static const char *host_octet_fault(char c)
 {
-    if (s.len == 0)
-        return false;
-    bool literal = s.ptr[0] == '[';
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        bool bracket = literal && ((c == '[' && i == 0) || (c == ']' && i == s.len - 1) || c == ':');
-        bool name = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' ||
-                    c == '.' || c == '_';
-        if (!bracket && !name)
-            return false;
+    switch (c) {
+    case '@':
+        return "user information before the host";
+    case '%':
+        return "percent-encoding in the host";
+    case '\\':
+        return "backslash in the host";
+    case ':':
+        return "more than one colon, or an IPv6 address without brackets";
+    case '/':
+    case '?':
+    case '#':
+        return "more than host and port";
+    case '[':
+    case ']':
+        return "bracket inside the host";
+    default:
+        return "octet not allowed in a host";
     }
-    return !literal || s.ptr[s.len - 1] == ']';
 }
 
-/* host [ ":" port ], RFC 9110 section 4.2.1 without userinfo. `*has_port` tells whether a colon stood there. */
-static enum target_result parse_authority(struct target *t, struct span text, bool *has_port,
-                                          const char **why)
+/* IP-literal = "[" IPv6address "]" (RFC 3986 section 3.2.2), by its octets only; no zone, no IPvFuture. */
+static enum target_result literal_scan(struct span text, size_t *len, const char **why)
 {
-    const char *bracket = memchr(text.ptr, ']', text.len);
-    const char *from = bracket != NULL ? bracket : text.ptr;
-    const char *colon = memchr(from, ':', text.len - (size_t)(from - text.ptr));
-    if (memchr(text.ptr, '@', text.len) != NULL) {
-        *why = "userinfo in the target (RFC 9110 section 4.2.4)";
-        return TARGET_MALFORMED;
+    size_t i = 1;
+    while (i < text.len && (is_hex(text.ptr[i]) || text.ptr[i] == ':' || text.ptr[i] == '.'))
+        i++;
+    if (i == text.len)
+        return malformed(why, "no closing bracket");
+    if (text.ptr[i] == '%')
+        return malformed(why, "zone identifier in an IPv6 address");
+    if (text.ptr[i] != ']')
+        return malformed(why, "octet not allowed in an IPv6 address");
+    if (i == 1)
+        return malformed(why, "empty brackets");
+    *len = i + 1;
+    if (*len < text.len && text.ptr[*len] != ':')
+        return malformed(why, "neither a colon nor the end behind the bracket");
+    return TARGET_OK;
+}
+
+/* host, then ":" port or the end. Without a port `*port` stays. */
+static enum target_result authority_parse(struct target *t, struct span text, const char **why)
+{
+    size_t len = 0;
+    if (find(text, '@') < text.len)
+        return malformed(why, host_octet_fault('@'));
+    if (text.len > 0 && text.ptr[0] == '[') {
+        enum target_result r = literal_scan(text, &len, why);
+        if (r != TARGET_OK)
+            return r;
+    } else {
+        while (len < text.len && is_name_octet(text.ptr[len]))
+            len++;
     }
-    *has_port = colon != NULL;
-    t->host = (struct span){text.ptr, colon != NULL ? (size_t)(colon - text.ptr) : text.len};
-    if (!is_host(t->host)) {
-        *why = "host with octets that no host has (RFC 3986 section 3.2.2)";
-        return TARGET_MALFORMED;
+    if (len == 0 && (text.len == 0 || text.ptr[0] == ':'))
+        return malformed(why, "empty host");
+    if (len < text.len && text.ptr[len] != ':')
+        return malformed(why, host_octet_fault(text.ptr[len]));
+
+    t->host = (struct span){text.ptr, len};
+    if (len == text.len)
+        return TARGET_OK;
+    struct span port = tail(text, len + 1);
+    if (find(port, ':') < port.len)
+        return malformed(why, host_octet_fault(':'));
+    for (size_t i = 0; i < port.len; i++) {
+        if (!is_digit(port.ptr[i]) && !is_name_octet(port.ptr[i]))
+            return malformed(why, host_octet_fault(port.ptr[i]));
     }
-    if (colon != NULL &&
-        !parse_port((struct span){colon + 1, text.len - t->host.len - 1}, &t->port)) {
-        *why = "port is no number from 1 to 65535";
-        return TARGET_MALFORMED;
+    return port_parse(&t->port, port, why);
+}
+
+/* pchar, "/" and "?" of RFC 3986 section 3.3 and 3.4, percent-encodings complete; `text` is empty or begins with / or ?. */
+static enum target_result path_scan(struct span text, const char **why)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (is_name_octet(c) || is_one_of(c, ":@/?"))
+            continue;
+        if (c == '#')
+            return malformed(why, "fragment in the request target");
+        if (c == '\\')
+            return malformed(why, "backslash in the path");
+        if (c != '%')
+            return malformed(why, "octet not allowed in a path or query");
+        if (text.len - i < 3 || !is_hex(text.ptr[i + 1]) || !is_hex(text.ptr[i + 2]))
+            return malformed(why, "incomplete percent-encoding");
+        i += 2;
     }
     return TARGET_OK;
 }
 
-static enum target_result parse_connect(struct target *t, struct span text, const char **why)
+/* Length of `scheme "://"` at the beginning, or 0. */
+static size_t scheme_length(struct span text)
 {
-    bool has_port;
-    t->form = TARGET_AUTHORITY;
-    enum target_result result = parse_authority(t, text, &has_port, why);
-    if (result == TARGET_OK && !has_port) {
-        *why = "CONNECT needs host:port (RFC 9112 section 3.2.3)";
-        return TARGET_MALFORMED;
-    }
-    return result;
+    size_t i = 0;
+    if (text.len == 0 || !is_alpha(text.ptr[0]))
+        return 0;
+    while (i < text.len &&
+           (is_alpha(text.ptr[i]) || is_digit(text.ptr[i]) || is_one_of(text.ptr[i], "+-.")))
+        i++;
+    return starts_with(tail(text, i), SPAN("://")) ? i + 3 : 0;
 }
 
-static bool check_path(struct span path, const char **why)
-{
-    if (memchr(path.ptr, '#', path.len) != NULL)
-        *why = "fragment in the target (RFC 9112 section 3.2)";
-    else if (!is_path(path))
-        *why = "octets in the path that RFC 3986 does not allow there, or a broken percent-escape";
-    else
-        return true;
-    return false;
-}
-
-static enum target_result parse_absolute(struct target *t, struct span text, const char *colon,
+static enum target_result absolute_parse(struct target *t, struct span text, size_t scheme,
                                          const char **why)
 {
-    struct span scheme = {text.ptr, (size_t)(colon - text.ptr)};
-    struct span rest = {colon + 3, text.len - scheme.len - 3};
-    if (span_is_nocase(scheme, SPAN("https")))
-        return TARGET_HTTPS;
-    if (!span_is_nocase(scheme, SPAN("http"))) {
-        *why = "only http:// targets are forwarded";
-        return TARGET_OTHER_SCHEME;
-    }
-    size_t n = 0;
-    while (n < rest.len && rest.ptr[n] != '/' && rest.ptr[n] != '?' && rest.ptr[n] != '#')
-        n++;
-    bool has_port;
+    if (starts_with(text, SPAN("https://")))
+        return fault(why, TARGET_HTTPS, "https needs CONNECT");
+    if (!starts_with(text, SPAN("http://")))
+        return fault(why, TARGET_OTHER_SCHEME, "only http is forwarded");
+
+    struct span rest = tail(text, scheme);
+    size_t end = 0;
+    while (end < rest.len && !is_one_of(rest.ptr[end], "/?#"))
+        end++;
     t->form = TARGET_ABSOLUTE;
-    t->port = 80;
-    t->path = (struct span){rest.ptr + n, rest.len - n};
-    enum target_result result = parse_authority(t, (struct span){rest.ptr, n}, &has_port, why);
-    if (result == TARGET_OK && !check_path(t->path, why))
-        return TARGET_MALFORMED;
-    return result;
+    t->port = HTTP_PORT;
+    t->path = tail(rest, end);
+    enum target_result r = authority_parse(t, (struct span){rest.ptr, end}, why);
+    return r == TARGET_OK ? path_scan(t->path, why) : r;
 }
 
-/* The "://" of an absolute form: behind a scheme, which holds no other colon, slash or question mark. */
-static const char *find_scheme_end(struct span text)
+/* CONNECT takes host ":" port and nothing else (RFC 9112 section 3.2.3); the port has no default. */
+static enum target_result connect_parse(struct target *t, struct span text, const char **why)
 {
-    for (size_t i = 0; i + 2 < text.len; i++) {
-        if (text.ptr[i] == ':')
-            return i > 0 && text.ptr[i + 1] == '/' && text.ptr[i + 2] == '/' ? text.ptr + i : NULL;
-        if (text.ptr[i] == '/' || text.ptr[i] == '?')
-            return NULL;
-    }
-    return NULL;
+    if (text.ptr[0] == '/' || span_is(text, SPAN("*")) || scheme_length(text) > 0)
+        return fault(why, TARGET_METHOD, "CONNECT takes host:port");
+    t->form = TARGET_AUTHORITY;
+    enum target_result r = authority_parse(t, text, why);
+    if (r == TARGET_OK && t->port == 0)
+        return malformed(why, "CONNECT without a port");
+    return r;
 }
 
-enum target_result target_parse(struct target *t, struct span method, struct span text, const char **why)
+enum target_result target_parse(struct target *t, struct span method, struct span text,
+                                const char **why)
 {
-    const char *unasked;
-    if (why == NULL)
-        why = &unasked;
     *t = (struct target){.host = {"", 0}, .path = {"", 0}};
-    *why = NULL;
+    if (text.len == 0)
+        return malformed(why, "empty request target");
     if (span_is(method, SPAN("CONNECT")))
-        return parse_connect(t, text, why);
-    if (text.len > 0 && text.ptr[0] == '/') {
+        return connect_parse(t, text, why);
+    if (text.ptr[0] == '/') {
         t->form = TARGET_ORIGIN;
         t->path = text;
-        return check_path(text, why) ? TARGET_OK : TARGET_MALFORMED;
+        return path_scan(text, why);
     }
     if (span_is(text, SPAN("*"))) {
         t->form = TARGET_ASTERISK;
-        if (span_is(method, SPAN("OPTIONS")))
-            return TARGET_OK;
-        *why = "\"*\" goes with OPTIONS alone (RFC 9112 section 3.2.4)";
-        return TARGET_METHOD;
+        return span_is(method, SPAN("OPTIONS"))
+                   ? TARGET_OK
+                   : fault(why, TARGET_METHOD, "\"*\" goes with OPTIONS only");
     }
-    const char *colon = find_scheme_end(text);
-    if (colon != NULL)
-        return parse_absolute(t, text, colon, why);
-    *why = "no form of a request target (RFC 9112 section 3.2)";
-    return TARGET_MALFORMED;
+    size_t scheme = scheme_length(text);
+    if (scheme > 0)
+        return absolute_parse(t, text, scheme, why);
+    if (authority_parse(t, text, NULL) == TARGET_OK)
+        return fault(why, TARGET_METHOD, "host:port goes with CONNECT only");
+    return malformed(why, "neither http://host/path nor host:port nor /path");
 }

@@ -8,6 +8,7 @@ import pytest
 from support import pki, programs
 from support.daemons import CmpServer
 from support.enrolling import Device, assert_carried, assert_needs_proxy, assert_verifies
+from support.origins import pages
 
 NAME = "cmp.enroll.test"
 
@@ -69,10 +70,20 @@ def test_enrollment(proxy, authority, cmp_server, device, issued, home, command)
 
 
 def test_general_message(proxy, authority, cmp_server, home):
-    where = ("-server", f"{NAME}:{cmp_server.port}", "-path", ".well-known/cmp/getcacerts", "-proxy", proxy.url)
+    where = ("-server", f"{NAME}:{cmp_server.port}", "-proxy", proxy.url)
     done = openssl_cmp(home, authority, "genm", *where)
     assert done.returncode == 0, programs.told(done)
-    assert_forwarded(proxy, cmp_server, operation="getcacerts")
+    assert_forwarded(proxy, cmp_server)
+
+
+def test_well_known_path(proxy, authority, http_origin, home):
+    """The mock server has one path only; what matters is that the refusal is the origin's, and the name in the log."""
+    server = http_origin(pages({}))
+    path = ".well-known/cmp/p/factory/getcacerts"
+    where = ("-server", f"{NAME}:{server.port}", "-path", path, "-proxy", proxy.url)
+    assert openssl_cmp(home, authority, "genm", *where).returncode != 0
+    assert server.requests[0].target == "/" + path
+    assert_forwarded(proxy, server, operation="getcacerts")
 
 
 def test_revocation(proxy, authority, cmp_server, issued, home):

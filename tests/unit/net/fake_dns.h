@@ -83,19 +83,19 @@ struct fake_question {
 
 /* ---- messages (RFC 1035 section 4) ---- */
 
-static size_t put16(unsigned char *to, unsigned value)
+static inline size_t put16(unsigned char *to, unsigned value)
 {
     to[0] = (unsigned char)(value >> 8);
     to[1] = (unsigned char)value;
     return 2;
 }
 
-static unsigned get16(const unsigned char *from)
+static inline unsigned get16(const unsigned char *from)
 {
     return (unsigned)from[0] << 8 | from[1];
 }
 
-static bool fake_parse(const unsigned char *in, size_t len, struct fake_question *q)
+static inline bool fake_parse(const unsigned char *in, size_t len, struct fake_question *q)
 {
     size_t at = 12, out = 0;
     while (at < len && in[at] != 0) {
@@ -115,7 +115,7 @@ static bool fake_parse(const unsigned char *in, size_t len, struct fake_question
     return true;
 }
 
-static size_t put_name(unsigned char *to, const char *name)
+static inline size_t put_name(unsigned char *to, const char *name)
 {
     size_t at = 0;
     for (const char *label = name; *label != '\0';) {
@@ -130,8 +130,8 @@ static size_t put_name(unsigned char *to, const char *name)
 }
 
 /* Owner, type, class IN, TTL and length; the owner is the name in the question, or `owner`. */
-static size_t put_record(unsigned char *to, const char *owner, uint16_t type, uint32_t ttl,
-                         size_t len)
+static inline size_t put_record(unsigned char *to, const char *owner, uint16_t type, uint32_t ttl,
+                                size_t len)
 {
     size_t at = owner != NULL ? put_name(to, owner) : put16(to, 0xc00c);
     at += put16(to + at, type);
@@ -142,7 +142,7 @@ static size_t put_record(unsigned char *to, const char *owner, uint16_t type, ui
     return at;
 }
 
-static size_t put_address(unsigned char *to, uint16_t type, unsigned n)
+static inline size_t put_address(unsigned char *to, uint16_t type, unsigned n)
 {
     static const unsigned char v4[4] = {198, 51, 100, 0}, v6[16] = {0x20, 0x01, 0x0d, 0xb8};
     size_t len = type == TYPE_A ? sizeof v4 : sizeof v6;
@@ -151,8 +151,8 @@ static size_t put_address(unsigned char *to, uint16_t type, unsigned n)
     return len;
 }
 
-static size_t fake_write(unsigned char *to, const unsigned char *query,
-                         const struct fake_question *q, const struct fake_rule *rule)
+static inline size_t fake_write(unsigned char *to, const unsigned char *query,
+                                const struct fake_question *q, const struct fake_rule *rule)
 {
     unsigned char name[FAKE_NAME_MAX + 2];
     size_t at = q->end;
@@ -178,7 +178,7 @@ static size_t fake_write(unsigned char *to, const unsigned char *query,
 
 /* ---- answering ---- */
 
-static struct fake_rule *fake_find(struct fake_dns *d, const struct fake_question *q)
+static inline struct fake_rule *fake_find(struct fake_dns *d, const struct fake_question *q)
 {
     for (size_t i = 0; i < d->rules_count; i++) {
         if (d->rules[i].type == q->type && strcmp(d->rules[i].name, q->name) == 0)
@@ -187,19 +187,19 @@ static struct fake_rule *fake_find(struct fake_dns *d, const struct fake_questio
     return NULL;
 }
 
-static void fake_send(struct fake_dns *d, const struct sockaddr_in *to, unsigned char *packet,
-                      size_t len)
+static inline void fake_send(struct fake_dns *d, const struct sockaddr_in *to,
+                             unsigned char *packet, size_t len)
 {
     uv_buf_t buf = uv_buf_init((char *)packet, (unsigned)len);
     (void)uv_udp_try_send(&d->udp, &buf, 1, (const struct sockaddr *)to);
 }
 
-static void on_answer_closed(uv_handle_t *handle)
+static inline void on_answer_closed(uv_handle_t *handle)
 {
     free(handle->data);
 }
 
-static void on_answer_due(uv_timer_t *timer)
+static inline void on_answer_due(uv_timer_t *timer)
 {
     struct fake_answer *a = timer->data;
     fake_send(a->dns, &a->to, a->packet, a->len);
@@ -207,8 +207,8 @@ static void on_answer_due(uv_timer_t *timer)
     uv_close((uv_handle_t *)timer, on_answer_closed);
 }
 
-static void fake_send_later(struct fake_dns *d, const struct sockaddr_in *to,
-                            const unsigned char *packet, size_t len, uint64_t delay_ms)
+static inline void fake_send_later(struct fake_dns *d, const struct sockaddr_in *to,
+                                   const unsigned char *packet, size_t len, uint64_t delay_ms)
 {
     struct fake_answer *a = calloc(1, sizeof *a);
     assert(a != NULL);
@@ -224,8 +224,8 @@ static void fake_send_later(struct fake_dns *d, const struct sockaddr_in *to,
 
 /* What an attacker or a broken server sends before the right answer: with an address that nobody
  * may see. */
-static void fake_send_twisted(struct fake_dns *d, const struct sockaddr_in *to,
-                              const unsigned char *packet, size_t len, enum fake_twist twist)
+static inline void fake_send_twisted(struct fake_dns *d, const struct sockaddr_in *to,
+                                     const unsigned char *packet, size_t len, enum fake_twist twist)
 {
     unsigned char forged[FAKE_PACKET_MAX];
     memcpy(forged, packet, len);
@@ -239,7 +239,7 @@ static void fake_send_twisted(struct fake_dns *d, const struct sockaddr_in *to,
     fake_send(d, to, forged, len);
 }
 
-static void fake_answer_udp(struct fake_dns *d, const struct sockaddr_in *from, size_t len)
+static inline void fake_answer_udp(struct fake_dns *d, const struct sockaddr_in *from, size_t len)
 {
     static const struct fake_rule none = {.rcode = RCODE_NXDOMAIN};
     unsigned char packet[FAKE_PACKET_MAX];
@@ -267,15 +267,15 @@ static void fake_answer_udp(struct fake_dns *d, const struct sockaddr_in *from, 
         fake_send(d, from, packet, len);
 }
 
-static void on_udp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
+static inline void on_udp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
 {
     struct fake_dns *d = handle->data;
     (void)size;
     *buf = uv_buf_init((char *)d->in, sizeof d->in);
 }
 
-static void on_udp_read(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
-                        unsigned flags)
+static inline void on_udp_read(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf,
+                               const struct sockaddr *from, unsigned flags)
 {
     (void)buf;
     (void)flags;
@@ -285,25 +285,25 @@ static void on_udp_read(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
 
 /* ---- the same over TCP (RFC 1035 section 4.2.2): a length before each message ---- */
 
-static void on_conn_closed(uv_handle_t *handle)
+static inline void on_conn_closed(uv_handle_t *handle)
 {
     free(handle->data);
 }
 
-static void fake_conn_close(struct fake_conn *c)
+static inline void fake_conn_close(struct fake_conn *c)
 {
     list_remove(&c->node);
     uv_close((uv_handle_t *)&c->tcp, on_conn_closed);
 }
 
-static void on_tcp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
+static inline void on_tcp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
 {
     struct fake_conn *c = handle->data;
     (void)size;
     *buf = uv_buf_init((char *)c->in + c->got, (unsigned)(sizeof c->in - c->got));
 }
 
-static void fake_answer_tcp(struct fake_conn *c, const unsigned char *in, size_t len)
+static inline void fake_answer_tcp(struct fake_conn *c, const unsigned char *in, size_t len)
 {
     unsigned char packet[2 + FAKE_PACKET_MAX];
     struct fake_question q;
@@ -318,7 +318,7 @@ static void fake_answer_tcp(struct fake_conn *c, const unsigned char *in, size_t
     (void)uv_try_write((uv_stream_t *)&c->tcp, &out, 1);
 }
 
-static void on_tcp_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+static inline void on_tcp_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct fake_conn *c = stream->data;
     (void)buf;
@@ -335,7 +335,7 @@ static void on_tcp_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
 }
 
-static void on_tcp_connection(uv_stream_t *listener, int status)
+static inline void on_tcp_connection(uv_stream_t *listener, int status)
 {
     struct fake_dns *d = listener->data;
     struct fake_conn *c = calloc(1, sizeof *c);
@@ -352,7 +352,7 @@ static void on_tcp_connection(uv_stream_t *listener, int status)
 /* ---- life ---- */
 
 /* A UDP and a TCP socket of one free port. */
-static uint16_t fake_bind(int *udp, int *tcp)
+static inline uint16_t fake_bind(int *udp, int *tcp)
 {
     for (;;) {
         struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -371,7 +371,8 @@ static uint16_t fake_bind(int *udp, int *tcp)
     }
 }
 
-static void fake_start(struct fake_dns *d, uv_loop_t *loop, struct fake_rule *rules, size_t count)
+static inline void fake_start(struct fake_dns *d, uv_loop_t *loop, struct fake_rule *rules,
+                              size_t count)
 {
     int udp, tcp;
     uint16_t port = fake_bind(&udp, &tcp);
@@ -392,7 +393,7 @@ static void fake_start(struct fake_dns *d, uv_loop_t *loop, struct fake_rule *ru
     assert(rc == 0);
 }
 
-static void fake_stop(struct fake_dns *d)
+static inline void fake_stop(struct fake_dns *d)
 {
     uv_close((uv_handle_t *)&d->udp, NULL);
     uv_close((uv_handle_t *)&d->tcp, NULL);
