@@ -120,7 +120,9 @@ enum outcome policy_request(const struct policy *p, const struct hostname *host,
         return OUTCOME_PORT_DENIED;
     if (!rules_allow(p->rules, host))
         return host->kind == HOST_NAME ? OUTCOME_HOST_DENIED : OUTCOME_LITERAL_DENIED;
-    if (p->protocols != 0 && (p->protocols & UINT32_C(1) << protocol) == 0)
+    /* What is inside a tunnel is not looked at, so allowed.protocols cannot judge it. */
+    bool judged = p->protocols != 0 && protocol != PROTOCOL_TUNNEL;
+    if (judged && (p->protocols & UINT32_C(1) << protocol) == 0)
         return OUTCOME_PROTOCOL_DENIED;
     return OUTCOME_OK;
 }

@@ -1,9 +1,11 @@
 /*
- * settings.h - the one table of all keys: name, file, type, default, range, reloadable; and the values.
+ * settings.h - the one table of all keys: name, file, type, default, range, reloadable; and the
+ * values.
  *
- * Only the server and the command line see this header: every other module has a small options struct of its own.
- * Values here are checked for type and range; what they mean (is it a host name? a free port?) is checked by the module
- * that uses them, and told through settings_where(). Main thread.
+ * Only the server and the command line see this header: every other module has a small options
+ * struct of its own. Values here are checked for type and range; what they mean (is it a host name?
+ * a free port?) is checked by the module that uses them, and told through settings_where(). Main
+ * thread.
  */
 #ifndef CONF_SETTINGS_H
 #define CONF_SETTINGS_H
@@ -37,8 +39,8 @@
     S(listen_backlog, "listen.backlog", WEBSERVER, NUMBER, "1024", 1, 65535, RESTART,              \
       "connections the kernel may hold for us on each listener")                                   \
     S(clients_allow, "clients.allow", WEBSERVER, PREFIXES,                                         \
-      "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,169.254.0.0/16,fe80::/10", 1, 4096,  \
-      RELOAD, "client networks that may use the proxy")                                            \
+      "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,169.254.0.0/16,fe80::/10", \
+      1, 4096, RELOAD, "client networks that may use the proxy")                                   \
     S(control_allow, "control.allow", WEBSERVER, PREFIXES, "127.0.0.0/8,::1", 0, 4096, RELOAD,     \
       "networks that may read /metrics")                                                           \
     S(threads, "threads", WEBSERVER, NUMBER, "auto", 0, 256, RESTART,                              \
@@ -57,10 +59,10 @@
       "for a complete TLS ClientHello after a tunnel was opened")                                  \
     S(timeout_tunnel_idle, "timeout.tunnel.idle", WEBSERVER, TIME, "10m", 100, 86400000, RELOAD,   \
       "a tunnel without an octet either way is closed after this")                                 \
-    S(timeout_tunnel_halfclosed, "timeout.tunnel.halfclosed", WEBSERVER, TIME, "60s", 100, 86400000,  \
-      RELOAD, "the same once one side has sent its FIN")                                           \
-    S(timeout_upstream_idle, "timeout.upstream.idle", WEBSERVER, TIME, "30s", 100, 3600000, RELOAD,  \
-      "an idle connection to an origin is kept for reuse so long")                                 \
+    S(timeout_tunnel_halfclosed, "timeout.tunnel.halfclosed", WEBSERVER, TIME, "60s", 100,         \
+      86400000, RELOAD, "the same once one side has sent its FIN")                                 \
+    S(timeout_upstream_idle, "timeout.upstream.idle", WEBSERVER, TIME, "30s", 100, 3600000,        \
+      RELOAD, "an idle connection to an origin is kept for reuse so long")                         \
     S(timeout_linger, "timeout.linger", WEBSERVER, TIME, "2s", 10, 60000, RELOAD,                  \
       "after an answer that closes, what the client still sends is read and dropped so long")      \
     S(drain_grace, "drain.grace", WEBSERVER, TIME, "30s", 0, 86400000, RELOAD,                     \
@@ -68,19 +70,20 @@
     S(limit_connections, "limit.connections", WEBSERVER, NUMBER, "auto", 0, 10000000, RELOAD,      \
       "client connections in all; auto: what the descriptor limit allows")                         \
     S(limit_connections_per_client, "limit.connections.per.client", WEBSERVER, TEXT, "", 0, 0,     \
-      RELOAD, "connections of one client address (IPv6: one /64); empty: half of all, 0: no such limit")      \
+      RELOAD,                                                                                      \
+      "connections of one client address (IPv6: one /64); empty: half of all, 0: no such limit")   \
     S(limit_head, "limit.head", WEBSERVER, SIZE, "64KiB", 1024, 1048576, RELOAD,                   \
       "octets of a message head")                                                                  \
     S(limit_request_line, "limit.request.line", WEBSERVER, SIZE, "32KiB", 256, 1048576, RELOAD,    \
       "octets of a request line; SCEP by GET carries its message there")                           \
     S(limit_fields, "limit.fields", WEBSERVER, NUMBER, "100", 8, 256, RELOAD,                      \
       "fields of a message head")                                                                  \
-    S(limit_tunnel_buffer, "limit.tunnel.buffer", WEBSERVER, SIZE, "64KiB", 4096, 16777216, RELOAD,  \
-      "octets waiting in us for a slow receiver, each direction of a tunnel or body")              \
+    S(limit_tunnel_buffer, "limit.tunnel.buffer", WEBSERVER, SIZE, "64KiB", 4096, 16777216,        \
+      RELOAD, "octets waiting in us for a slow receiver, each direction of a tunnel or body")      \
     S(limit_upstream_idle, "limit.upstream.idle", WEBSERVER, NUMBER, "64", 0, 65536, RELOAD,       \
       "idle connections to origins kept by each worker thread")                                    \
-    S(limit_upstream_idle_per_host, "limit.upstream.idle.per.host", WEBSERVER, NUMBER, "8", 0, 65536,  \
-      RELOAD, "the same for one origin")                                                           \
+    S(limit_upstream_idle_per_host, "limit.upstream.idle.per.host", WEBSERVER, NUMBER, "8", 0,     \
+      65536, RELOAD, "the same for one origin")                                                    \
     S(limit_log_queue, "limit.log.queue", WEBSERVER, SIZE, "4MiB", 65536, 1073741824, RESTART,     \
       "octets of access log waiting to be written; lines beyond are dropped and counted")          \
     S(log_access, "log.access", WEBSERVER, BOOL, "on", 0, 0, RELOAD,                               \
@@ -101,9 +104,11 @@
     S(allowed_networks, "allowed.networks", USEPROXY, PREFIXES, "", 0, 4096, RELOAD,               \
       "private and special-purpose networks that may be reached all the same")                     \
     S(allowed_protocols, "allowed.protocols", USEPROXY, LIST, "", 0, 16, RELOAD,                   \
-      "plain-HTTP protocols that may pass: acme, est, scep, cmp, ocsp, crl, aia, other; empty: all")  \
+      "plain-HTTP protocols that may pass: acme, est, scep, cmp, ocsp, crl, aia, other; empty: "   \
+      "all")                                                                                       \
     S(tunnel_sni, "tunnel.sni", USEPROXY, CHOICE, "match", 0, "match|strict|off", RELOAD,          \
-      "a tunnel must begin with a TLS ClientHello whose server name, if there is one, is the CONNECT host; strict: there must be one; off: no such gate")  \
+      "a tunnel must begin with a TLS ClientHello whose server name, if there is one, is the "     \
+      "CONNECT host; strict: there must be one; off: no such gate")                                \
     S(tunnel_raw_ports, "tunnel.raw.ports", USEPROXY, PORTS, "", 0, 1024, RELOAD,                  \
       "CONNECT ports without that gate")                                                           \
     S(source_address, "source.address", USEPROXY, LIST, "", 0, 2, RELOAD,                          \
@@ -112,8 +117,8 @@
       "name servers as address or address:port; empty: /etc/resolv.conf")                          \
     S(resolver_timeout, "resolver.timeout", USEPROXY, TIME, "5s", 100, 29000, RELOAD,              \
       "for one look-up, all its tries together")                                                   \
-    S(resolver_cache_entries, "resolver.cache.entries", USEPROXY, NUMBER, "1024", 0, 1000000, RELOAD,  \
-      "names kept by each worker thread")                                                          \
+    S(resolver_cache_entries, "resolver.cache.entries", USEPROXY, NUMBER, "1024", 0, 1000000,      \
+      RELOAD, "names kept by each worker thread")                                                  \
     S(resolver_cache_max, "resolver.cache.max", USEPROXY, TIME, "10m", 0, 86400000, RELOAD,        \
       "an answer is kept for its TTL, but not longer than this")                                   \
     S(resolver_cache_failure, "resolver.cache.failure", USEPROXY, TIME, "5s", 0, 3600000, RELOAD,  \
@@ -123,7 +128,8 @@
     /* failover.properties: the peers */                                                           \
     S(advertise_host, "advertise.host", FAILOVER, TEXT, "", 0, 0, RELOAD,                          \
       "how clients reach this proxy: name or address; empty: the host name of the system")         \
-    S(zone, "zone", FAILOVER, TEXT, "", 0, 0, RELOAD, "site of this proxy; near ones are listed first")  \
+    S(zone, "zone", FAILOVER, TEXT, "", 0, 0, RELOAD,                                              \
+      "site of this proxy; near ones are listed first")                                            \
     S(peers, "peers", FAILOVER, LIST, "", 0, 256, RELOAD,                                          \
       "all proxies of the site as http://host:48999; may name this one too")                       \
     S(roster_ttl, "roster.ttl", FAILOVER, TIME, "10m", 20000, 86400000, RELOAD,                    \
@@ -140,29 +146,33 @@ enum settings_file {
 enum tunnel_sni { TUNNEL_SNI_MATCH, TUNNEL_SNI_STRICT, TUNNEL_SNI_OFF };
 
 struct settings {
-#define SETTINGS_FIELD(field, key, file, type, text, min, max, reload, comment) setting_##type field;
+#define SETTINGS_FIELD(field, key, file, type, text, min, max, reload, comment)                    \
+    setting_##type field;
     SETTINGS_TABLE(SETTINGS_FIELD)
 #undef SETTINGS_FIELD
     struct settings_origins *origins; /* settings.c's own: where each key was set */
 };
 
 /*
- * Reads the known files in `dir`. A file that is not there leaves its keys at their defaults; it is an error when the directory
- * holds none of them, or holds a *.properties file of another name. All mistakes are collected in `e`.
- * Returns owned, also when there were mistakes (bad keys at their defaults), so that further checks can go on; NULL only
- * when out of memory. Use it only if `e->count` is 0.
+ * Reads the known files in `dir`. A file that is not there leaves its keys at their defaults; it is
+ * an error when the directory holds none of them, or holds a *.properties file of another name. All
+ * mistakes are collected in `e`. Returns owned, also when there were mistakes (bad keys at their
+ * defaults), so that further checks can go on; NULL only when out of memory. Use it only if
+ * `e->count` is 0.
  */
 struct settings *settings_load(const char *dir, struct settings_errors *e);
 void settings_free(struct settings *s);
 
 /*
- * "conf/useproxy.properties:12: allowed.hosts" - or "conf/useproxy.properties: allowed.hosts (default)" - for messages.
- * Static buffer per call site of at least the last 4 calls; main thread only.
+ * "conf/useproxy.properties:12: allowed.hosts" - or "conf/useproxy.properties: allowed.hosts
+ * (default)" - for messages. Static buffer per call site of at least the last 4 calls; main thread
+ * only.
  */
 const char *settings_where(const struct settings *s, const char *key);
 
 /*
- * Keys whose value differs between the two but that a reload can't change (RESTART): calls back with each.
+ * Keys whose value differs between the two but that a reload can't change (RESTART): calls back
+ * with each.
  */
 void settings_restart_needed(const struct settings *old, const struct settings *new_,
                              void (*on_key)(void *arg, const char *key), void *arg);

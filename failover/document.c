@@ -1,311 +1,426 @@
 #include "failover/document.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "proxy/base/buf.h"
+#include "proxy/base/log.h"
 
-enum { DOCUMENT_MAX = 16 * 1024 * 1024, AUTHORITY_MAX = ROSTER_TEXT_MAX + 10 };
+enum {
+    TEXT_MAX = 64 * 1024 * 1024, /* octets; no allowlist that is allowed comes near it */
+    AUTHORITY_MAX = ROSTER_TEXT_MAX + 16,
+    EXPIRES_STEPS = 4 /* `expires` moves on this often in a time of validity */
+};
 
-/* ---- what both documents need ---- */
-
-static const char *const state_names[] = {"up", "unknown", "draining", "down"};
-
-/* "host:port", an IPv6 address in brackets. */
-static void print_authority(char out[AUTHORITY_MAX], const struct member *m)
+/* "https://[2001:db8::1]:48999" without and with its scheme. */
+static const char *member_authority(const struct member *m, char out[AUTHORITY_MAX])
 {
     bool v6 = strchr(m->host, ':') != NULL;
-    (void)snprintf(out, AUTHORITY_MAX, "%s%s%s:%u", v6 ? "[" : "", m->host, v6 ? "]" : "",
-                   (unsigned)m->port);
+    (void)snprintf(out, AUTHORITY_MAX, v6 ? "[%s]:%u" : "%s:%u", m->host, (unsigned)m->port);
+    return out;
 }
 
-/* FNV-1a of 64 bits: a change of the text changes the tag; nobody is kept from forging one. */
-static uint64_t hash_text(const char *text, size_t length, uint64_t h)
+/* Unique in a roster, and the same as long as the member is: so documents differ only where rosters
+ * do. */
+static const char *member_identifier(const struct member *m, char out[AUTHORITY_MAX])
 {
-    for (size_t i = 0; i < length; i++)
-        h = (h ^ (unsigned char)text[i]) * 0x100000001b3U;
-    return h;
+    char authority[AUTHORITY_MAX];
+    const char *scheme = m->protocol == MEMBER_HTTPS_CONNECT ? "https" : "http";
+    (void)snprintf(out, AUTHORITY_MAX, "%s://%.*s", scheme, AUTHORITY_MAX - 9,
+                   member_authority(m, authority));
+    return out;
 }
 
-static void finish(struct document *d, char *text, size_t length, const struct document_options *o)
+static const char *state_name(enum member_state state)
 {
-    time_t step = (time_t)(o->ttl_seconds / 4 > 0 ? o->ttl_seconds / 4 : 1);
-    d->text = text;
-    d->length = length;
+    static const char *const names[] = {[MEMBER_UP] = "up",
+                                        [MEMBER_UNKNOWN] = "unknown",
+                                        [MEMBER_DRAINING] = "draining",
+                                        [MEMBER_DOWN] = "down"};
+    return names[state];
+}
+
+/* FNV-1a, once from each end: not for secrets, but two texts that a roster yields never meet. */
+static uint64_t text_hash(const char *text, size_t len, bool backwards)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < len; i++) {
+        hash ^= (unsigned char)text[backwards ? len - 1 - i : i];
+        hash *= UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+/*
+ * The end of validity of what is made at `now`: at least the whole ttl ahead, and the same for
+ * every moment of a step, so that text and ETag stay the same during it.
+ */
+static time_t expires_at(const struct document_options *o)
+{
+    time_t ttl = o->ttl_seconds > 0 ? (time_t)o->ttl_seconds : 1;
+    time_t step = ttl / EXPIRES_STEPS > 0 ? ttl / EXPIRES_STEPS : 1;
+    return (o->now + ttl + step - 1) / step * step;
+}
+
+/* Copies the text into the document and fills what hangs on it. */
+static int document_finish(struct document *d, const struct document_options *o, struct span text)
+{
+    d->text = strndup(text.ptr, text.len);
+    if (d->text == NULL)
+        return -ENOMEM;
+    d->length = text.len;
     (void)snprintf(d->etag, sizeof d->etag, "\"%016" PRIx64 "%016" PRIx64 "\"",
-                   hash_text(text, length, 0xcbf29ce484222325U), hash_text(text, length, 0x9ae16a3b2f90404fU));
-    d->stale_after = (o->now / step + 1) * step;
+                   text_hash(text.ptr, text.len, false), text_hash(text.ptr, text.len, true));
+    /* The first second in which expires_at() is another. */
+    d->stale_after = expires_at(o) - (o->ttl_seconds > 0 ? (time_t)o->ttl_seconds : 1) + 1;
     d->max_age = (unsigned)(d->stale_after - o->now);
-}
-
-/*
- * `expires` moves in steps of a quarter of the TTL, so that text and ETag stay the same for that long; it lies at least
- * one TTL ahead.
- */
-static void print_expires(char *out, size_t size, const struct document_options *o)
-{
-    time_t step = (time_t)(o->ttl_seconds / 4 > 0 ? o->ttl_seconds / 4 : 1);
-    time_t expires = (o->now / step + 1) * step + (time_t)o->ttl_seconds;
-    struct tm tm;
-    (void)gmtime_r(&expires, &tm);
-    (void)strftime(out, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
-static bool is_literal(const char *rule)
-{
-    struct addr a;
-    return addr_parse(&a, span_of(rule), 0) == 0;
-}
-
-/* ---- PvD ---- */
-
-/* cJSON owns what is added; `*ok` turns false when memory is out. */
-static void add(cJSON *object, const char *key, cJSON *value, bool *ok)
-{
-    if (value == NULL || object == NULL || !cJSON_AddItemToObject(object, key, value))
-        *ok = false;
-}
-
-static void append(cJSON *array, cJSON *value, bool *ok)
-{
-    if (value == NULL || array == NULL || !cJSON_AddItemToArray(array, value))
-        *ok = false;
-}
-
-static void print_identifier(char out[32], size_t position)
-{
-    (void)snprintf(out, 32, "proxy-%zu", position + 1);
-}
-
-static cJSON *proxies_of(const struct document_options *o, const size_t *order, size_t count, bool *ok)
-{
-    cJSON *proxies = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++) {
-        const struct member *m = roster_member(o->roster, order[i]);
-        char authority[AUTHORITY_MAX], identifier[32];
-        cJSON *entry = cJSON_CreateObject();
-        print_authority(authority, m);
-        print_identifier(identifier, i);
-        add(entry, "protocol",
-            cJSON_CreateString(m->protocol == MEMBER_HTTPS_CONNECT ? "https-connect" : "http-connect"), ok);
-        add(entry, "proxy", cJSON_CreateString(authority), ok);
-        add(entry, "identifier", cJSON_CreateString(identifier), ok);
-        append(proxies, entry, ok);
-    }
-    return proxies;
-}
-
-static bool has_text(const cJSON *list, const char *text)
-{
-    const cJSON *item;
-    cJSON_ArrayForEach(item, list)
-    {
-        if (strcmp(item->valuestring, text) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* All ports we take: for CONNECT and for plain http. */
-static cJSON *ports_of(const struct document_options *o, bool *ok)
-{
-    cJSON *ports = cJSON_CreateArray();
-    for (int connect = 1; connect >= 0; connect--) {
-        const struct port_range *ranges;
-        size_t count = policy_ports(o->policy, connect == 1, &ranges);
-        for (size_t i = 0; i < count; i++) {
-            char text[16];
-            if (ranges[i].first == ranges[i].last)
-                (void)snprintf(text, sizeof text, "%u", (unsigned)ranges[i].first);
-            else
-                (void)snprintf(text, sizeof text, "%u-%u", (unsigned)ranges[i].first,
-                               (unsigned)ranges[i].last);
-            if (!has_text(ports, text))
-                append(ports, cJSON_CreateString(text), ok);
-        }
-    }
-    return ports;
-}
-
-static cJSON *identifiers_of(size_t count, bool *ok)
-{
-    cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++) {
-        char identifier[32];
-        print_identifier(identifier, i);
-        append(list, cJSON_CreateString(identifier), ok);
-    }
-    return list;
-}
-
-/*
- * One destination rule over names, one over addresses: all properties of a rule must match together, so the two cannot
- * share one.
- */
-static void add_rule(cJSON *match, const struct document_options *o, bool literals, size_t count, bool *ok)
-{
-    const struct rules *rules = policy_rules(o->policy);
-    cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < rules_count(rules); i++) {
-        const char *text = rules_text(rules, i);
-        if (is_literal(text) == literals)
-            append(list, cJSON_CreateString(text), ok);
-    }
-    if (list == NULL || cJSON_GetArraySize(list) == 0) {
-        cJSON_Delete(list);
-        return;
-    }
-    cJSON *rule = cJSON_CreateObject();
-    add(rule, literals ? "subnets" : "domains", list, ok);
-    add(rule, "ports", ports_of(o, ok), ok);
-    add(rule, "proxies", identifiers_of(count, ok), ok);
-    append(match, rule, ok);
-}
-
-static cJSON *vendor_of(const struct document_options *o, const size_t *order, size_t count, bool *ok)
-{
-    cJSON *vendor = cJSON_CreateObject();
-    cJSON *members = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++) {
-        const struct member *m = roster_member(o->roster, order[i]);
-        char identifier[32];
-        cJSON *entry = cJSON_CreateObject();
-        print_identifier(identifier, i);
-        add(entry, "identifier", cJSON_CreateString(identifier), ok);
-        add(entry, "zone", cJSON_CreateString(m->zone), ok);
-        add(entry, "state", cJSON_CreateString(state_names[m->state]), ok);
-        add(entry, "weight", cJSON_CreateNumber(m->weight), ok);
-        add(entry, "self", cJSON_CreateBool(m->self), ok);
-        if (m->started > 0)
-            add(entry, "started", cJSON_CreateNumber((double)m->started), ok);
-        append(members, entry, ok);
-    }
-    add(vendor, "version", cJSON_CreateString(o->version), ok);
-    add(vendor, "zone", cJSON_CreateString(o->zone), ok);
-    add(vendor, "members", members, ok);
-    return vendor;
-}
-
-static cJSON *pvd_of(const struct document_options *o, bool *ok)
-{
-    size_t order[ROSTER_MEMBERS_MAX];
-    size_t count = roster_order(o->roster, o->zone, order);
-    char identifier[ROSTER_TEXT_MAX + 2], expires[32];
-    bool literal = is_literal(o->identifier);
-    /* A fully qualified name, with its dot as in the draft's examples. */
-    (void)snprintf(identifier, sizeof identifier, "%s%s", o->identifier, literal ? "" : ".");
-    print_expires(expires, sizeof expires, o);
-    cJSON *root = cJSON_CreateObject();
-    cJSON *match = cJSON_CreateArray();
-    add(root, "identifier", cJSON_CreateString(identifier), ok);
-    add(root, "expires", cJSON_CreateString(expires), ok);
-    add(root, "prefixes", cJSON_CreateArray(), ok);
-    add(root, "proxies", proxies_of(o, order, count, ok), ok);
-    add_rule(match, o, false, count, ok);
-    add_rule(match, o, true, count, ok);
-    add(root, "proxy-match", match, ok);
-    add(root, "vendor-certferry", vendor_of(o, order, count, ok), ok);
-    return root;
-}
-
-int document_pvd(struct document *d, const struct document_options *o)
-{
-    bool ok = true;
-    cJSON *root = pvd_of(o, &ok);
-    char *text = ok ? cJSON_Print(root) : NULL;
-    cJSON_Delete(root);
-    if (text == NULL)
-        return -ENOMEM;
-    finish(d, text, strlen(text), o);
-    return 0;
-}
-
-/* ---- PAC ---- */
-
-/* Rules and authorities are canonical host names and numbers, so nothing in them can end a string of the script. */
-static int add_pac_lists(struct buf *b, const struct rules *rules)
-{
-    int rc = buf_add_str(b, "var certferryDomains = {");
-    const char *comma = "";
-    for (size_t i = 0; i < rules_count(rules) && rc == 0; i++) {
-        const char *text = rules_text(rules, i);
-        if (strncmp(text, "*.", 2) == 0) {
-            rc = buf_printf(b, "%s\n  \"%s\": 1", comma, text + 2);
-            comma = ",";
-        }
-    }
-    if (rc == 0)
-        rc = buf_add_str(b, "\n};\nvar certferryHosts = {");
-    comma = "";
-    for (size_t i = 0; i < rules_count(rules) && rc == 0; i++) {
-        const char *text = rules_text(rules, i);
-        if (strncmp(text, "*.", 2) != 0) {
-            rc = buf_printf(b, "%s\n  \"%s\": 1", comma, text);
-            comma = ",";
-        }
-    }
-    return rc == 0 ? buf_add_str(b, "\n};\n") : rc;
-}
-
-static int add_pac_proxies(struct buf *b, const struct document_options *o)
-{
-    size_t order[ROSTER_MEMBERS_MAX];
-    size_t count = roster_order(o->roster, o->zone, order);
-    int rc = buf_add_str(b, "var certferryProxies = \"");
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        const struct member *m = roster_member(o->roster, order[i]);
-        char authority[AUTHORITY_MAX];
-        print_authority(authority, m);
-        rc = buf_printf(b, "%s%s %s", i > 0 ? "; " : "",
-                        m->protocol == MEMBER_HTTPS_CONNECT ? "HTTPS" : "PROXY", authority);
-    }
-    return rc == 0 ? buf_add_str(b, "\";\n\n") : rc;
-}
-
-static const char pac_function[] =
-    "function FindProxyForURL(url, host) {\n"
-    "  var name = host.toLowerCase().replace(/^\\[|\\]$/g, \"\").replace(/\\.$/, \"\");\n"
-    "  if (certferryHosts.hasOwnProperty(name)) return certferryProxies;\n"
-    "  while (name !== \"\") {\n"
-    "    if (certferryDomains.hasOwnProperty(name)) return certferryProxies;\n"
-    "    var dot = name.indexOf(\".\");\n"
-    "    if (dot < 0) break;\n"
-    "    name = name.substring(dot + 1);\n"
-    "  }\n"
-    "  return \"DIRECT\";\n"
-    "}\n";
-
-int document_pac(struct document *d, const struct document_options *o)
-{
-    struct buf b;
-    buf_init(&b, DOCUMENT_MAX);
-    int rc = buf_add_str(&b, "// Certificate authorities through certferry; everything else is not its business.\n");
-    if (rc == 0)
-        rc = add_pac_lists(&b, policy_rules(o->policy));
-    if (rc == 0)
-        rc = add_pac_proxies(&b, o);
-    if (rc == 0)
-        rc = buf_add_str(&b, pac_function);
-    char *text = rc == 0 ? malloc(buf_len(&b) + 1) : NULL;
-    size_t length = buf_len(&b);
-    if (text != NULL) {
-        memcpy(text, buf_head(&b), length);
-        text[length] = '\0';
-    }
-    buf_release(&b);
-    if (text == NULL)
-        return -ENOMEM;
-    finish(d, text, length, o);
     return 0;
 }
 
 void document_release(struct document *d)
 {
-    /* The text is cJSON's or ours; both come from malloc(). */
     free(d->text);
     *d = (struct document){0};
+}
+
+/* Sorted port ranges that do not touch each other. */
+struct port_set {
+    struct port_range *range; /* owned */
+    size_t count;
+};
+
+static int ranges_compare(const void *a, const void *b)
+{
+    const struct port_range *x = a;
+    const struct port_range *y = b;
+    return x->first != y->first ? (x->first < y->first ? -1 : 1) : 0;
+}
+
+static void ports_join(struct port_set *s)
+{
+    size_t kept = 0;
+    qsort(s->range, s->count, sizeof *s->range, ranges_compare);
+    for (size_t i = 0; i < s->count; i++) {
+        struct port_range *last = kept > 0 ? &s->range[kept - 1] : NULL;
+        if (last != NULL && s->range[i].first <= last->last + 1) {
+            if (s->range[i].last > last->last)
+                last->last = s->range[i].last;
+        } else {
+            s->range[kept++] = s->range[i];
+        }
+    }
+    s->count = kept;
+}
+
+/*
+ * All ports that the policy allows. The draft has no word for a proxy that also forwards plain
+ * http://, so ports of both kinds stand in one list; what a client then asks on a port of the other
+ * kind is answered with the reason.
+ */
+static int ports_collect(struct port_set *s, const struct policy *p)
+{
+    const struct port_range *connect;
+    const struct port_range *http;
+    size_t connects = policy_ports(p, true, &connect);
+    size_t https = policy_ports(p, false, &http);
+    *s = (struct port_set){0};
+    if (connects + https == 0)
+        return 0;
+    s->range = calloc(connects + https, sizeof *s->range);
+    if (s->range == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < connects; i++)
+        s->range[s->count++] = connect[i];
+    for (size_t i = 0; i < https; i++)
+        s->range[s->count++] = http[i];
+    ports_join(s);
+    return 0;
+}
+
+static bool rule_is_address(const char *text)
+{
+    struct addr ignored;
+    return addr_parse(&ignored, span_of(text), 0) == 0;
+}
+
+/* Our own text as a JSON string: cJSON would pass on what is not UTF-8. */
+static bool text_put(cJSON *object, const char *name, const char *text)
+{
+    struct buf b;
+    buf_init(&b, 8192);
+    bool ok = log_json_string(&b, span_of(text)) == 0 && buf_add(&b, "", 1) == 0 &&
+              cJSON_AddRawToObject(object, name, buf_head(&b)) != NULL;
+    buf_release(&b);
+    return ok;
+}
+
+/* Takes `item`, which may be NULL. */
+static bool array_put(cJSON *array, cJSON *item)
+{
+    if (item != NULL && cJSON_AddItemToArray(array, item))
+        return true;
+    cJSON_Delete(item);
+    return false;
+}
+
+static bool expires_put(cJSON *root, time_t when)
+{
+    struct tm tm;
+    char text[40];
+    if (gmtime_r(&when, &tm) == NULL)
+        return false;
+    /* RFC 3339 */
+    (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return cJSON_AddStringToObject(root, "expires", text) != NULL;
+}
+
+/* A member for everybody: what the draft defines. */
+static bool proxy_put(cJSON *proxies, const struct member *m)
+{
+    char authority[AUTHORITY_MAX];
+    char identifier[AUTHORITY_MAX];
+    const char *protocol = m->protocol == MEMBER_HTTPS_CONNECT ? "https-connect" : "http-connect";
+    cJSON *proxy = cJSON_CreateObject();
+    return array_put(proxies, proxy) && cJSON_AddStringToObject(proxy, "protocol", protocol) &&
+           cJSON_AddStringToObject(proxy, "proxy", member_authority(m, authority)) &&
+           cJSON_AddStringToObject(proxy, "identifier", member_identifier(m, identifier));
+}
+
+/* The same member for our own: what the draft has no names for. */
+static bool vendor_member_put(cJSON *members, const struct member *m)
+{
+    char identifier[AUTHORITY_MAX];
+    cJSON *member = cJSON_CreateObject();
+    return array_put(members, member) &&
+           cJSON_AddStringToObject(member, "identifier", member_identifier(m, identifier)) &&
+           text_put(member, "zone", m->zone) &&
+           cJSON_AddStringToObject(member, "state", state_name(m->state)) &&
+           cJSON_AddNumberToObject(member, "weight", m->weight) &&
+           cJSON_AddNumberToObject(member, "started", (double)m->started) &&
+           cJSON_AddBoolToObject(member, "self", m->self);
+}
+
+static bool ports_put(cJSON *rule, const struct port_set *ports)
+{
+    cJSON *array = cJSON_AddArrayToObject(rule, "ports");
+    bool ok = array != NULL;
+    for (size_t i = 0; ok && i < ports->count; i++) {
+        const struct port_range *r = &ports->range[i];
+        char text[16];
+        (void)snprintf(text, sizeof text, r->first == r->last ? "%u" : "%u-%u", (unsigned)r->first,
+                       (unsigned)r->last);
+        ok = array_put(array, cJSON_CreateString(text));
+    }
+    return ok;
+}
+
+/* What all rules share: which ports, and which proxies in which order. */
+struct rule_tail {
+    const struct port_set *ports;
+    const struct roster *roster;
+    const size_t *order;
+    size_t count;
+};
+
+static bool identifiers_put(cJSON *rule, const struct rule_tail *t)
+{
+    cJSON *array = cJSON_AddArrayToObject(rule, "proxies");
+    bool ok = array != NULL;
+    for (size_t i = 0; ok && i < t->count; i++) {
+        char identifier[AUTHORITY_MAX];
+        const struct member *m = roster_member(t->roster, t->order[i]);
+        ok = array_put(array, cJSON_CreateString(member_identifier(m, identifier)));
+    }
+    return ok;
+}
+
+/*
+ * One rule of the names, or of the addresses, that the policy allows; none when there are no such.
+ * They cannot share one: all properties of a rule must match, and no destination is in `domains`
+ * and in `subnets`.
+ */
+static bool rule_put(cJSON *match, const struct rules *rules, bool addresses,
+                     const struct rule_tail *t)
+{
+    cJSON *rule = NULL;
+    cJSON *list = NULL;
+    for (size_t i = 0; i < rules_count(rules); i++) {
+        const char *text = rules_text(rules, i);
+        if (rule_is_address(text) != addresses)
+            continue;
+        if (rule == NULL) {
+            rule = cJSON_CreateObject();
+            if (!array_put(match, rule))
+                return false;
+            list = cJSON_AddArrayToObject(rule, addresses ? "subnets" : "domains");
+        }
+        if (list == NULL || !array_put(list, cJSON_CreateString(text)))
+            return false;
+    }
+    return rule == NULL || (ports_put(rule, t->ports) && identifiers_put(rule, t));
+}
+
+static bool members_put(cJSON *proxies, cJSON *members, const struct rule_tail *t)
+{
+    bool ok = proxies != NULL && members != NULL;
+    for (size_t i = 0; ok && i < t->count; i++) {
+        const struct member *m = roster_member(t->roster, t->order[i]);
+        ok = proxy_put(proxies, m) && vendor_member_put(members, m);
+    }
+    return ok;
+}
+
+/* Fills the root object in the order in which people read it. */
+static bool pvd_fill(cJSON *root, const struct document_options *o, const struct rule_tail *t)
+{
+    const struct rules *rules = policy_rules(o->policy);
+    /* Without a trailing dot: it is compared with the proxy's host name as the client was given it.
+     */
+    bool ok = text_put(root, "identifier", o->identifier) && expires_put(root, expires_at(o)) &&
+              cJSON_AddArrayToObject(root, "prefixes") != NULL;
+    cJSON *proxies = ok ? cJSON_AddArrayToObject(root, "proxies") : NULL;
+    cJSON *match = ok ? cJSON_AddArrayToObject(root, "proxy-match") : NULL;
+    cJSON *vendor = ok ? cJSON_AddObjectToObject(root, "vendor-certferry") : NULL;
+    if (proxies == NULL || match == NULL || vendor == NULL ||
+        !text_put(vendor, "version", o->version) ||
+        !members_put(proxies, cJSON_AddArrayToObject(vendor, "members"), t))
+        return false;
+    /* A rule without `ports` would match any port. No rule at all: these proxies are for nothing.
+     */
+    if (t->ports->count == 0 || t->count == 0)
+        return true;
+    return rule_put(match, rules, false, t) && rule_put(match, rules, true, t);
+}
+
+int document_pvd(struct document *d, const struct document_options *o)
+{
+    size_t order[ROSTER_MEMBERS_MAX];
+    struct port_set ports;
+    *d = (struct document){0};
+    if (ports_collect(&ports, o->policy) != 0)
+        return -ENOMEM;
+    struct rule_tail tail = {&ports, o->roster, order, roster_order(o->roster, o->zone, order)};
+    cJSON *root = cJSON_CreateObject();
+    char *text = NULL;
+    if (root != NULL && pvd_fill(root, o, &tail))
+        text = cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    free(ports.range);
+    int rc = text == NULL ? -ENOMEM : document_finish(d, o, span_of(text));
+    cJSON_free(text);
+    return rc;
+}
+
+/* Adds `text` as the inside of a string literal; nothing in it can end the literal or a script
+ * element. */
+static int script_add(struct buf *b, const char *text)
+{
+    int rc = 0;
+    for (; rc == 0 && *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c >= 0x7f || strchr("\"'\\<>&", c) != NULL)
+            rc = buf_printf(b, "\\x%02x", (unsigned)c);
+        else
+            rc = buf_add(b, text, 1);
+    }
+    return rc;
+}
+
+/* "PROXY a:48999; PROXY b:48999" */
+static int script_proxies_add(struct buf *b, const struct document_options *o)
+{
+    size_t order[ROSTER_MEMBERS_MAX];
+    size_t count = roster_order(o->roster, o->zone, order);
+    int rc = count == 0 ? buf_add_str(b, "DIRECT") : 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        char authority[AUTHORITY_MAX];
+        const struct member *m = roster_member(o->roster, order[i]);
+        rc = buf_printf(b, "%s%s ", i > 0 ? "; " : "",
+                        m->protocol == MEMBER_HTTPS_CONNECT ? "HTTPS" : "PROXY");
+        if (rc == 0)
+            rc = script_add(b, member_authority(m, authority));
+    }
+    return rc;
+}
+
+/*
+ * The entries of one of the two tables. The dot before each name keeps them apart from what every
+ * object of the language has, such as "constructor".
+ */
+static int script_rules_add(struct buf *b, const struct rules *rules, bool domains)
+{
+    const char *comma = "";
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < rules_count(rules); i++) {
+        const char *text = rules_text(rules, i);
+        bool is_domain = strncmp(text, "*.", 2) == 0;
+        if (is_domain != domains)
+            continue;
+        rc = buf_printf(b, "%s\n    \".", comma);
+        if (rc == 0)
+            rc = script_add(b, is_domain ? text + 2 : text);
+        if (rc == 0)
+            rc = buf_add_str(b, "\": 1");
+        comma = ",";
+    }
+    return rc;
+}
+
+/* ECMAScript 3: some clients run nothing newer. The literal that is allowed may stand in brackets.
+ */
+static const char script_search[] = "\n};\n"
+                                    "function FindProxyForURL(url, host) {\n"
+                                    "    var name = host.toLowerCase();\n"
+                                    "    if (!/^(https?|wss?):/i.test(url))\n"
+                                    "        return \"DIRECT\";\n"
+                                    "    if (name.charAt(0) === \"[\")\n"
+                                    "        name = name.substring(1, name.length - 1);\n"
+                                    "    if (name.charAt(name.length - 1) === \".\")\n"
+                                    "        name = name.substring(0, name.length - 1);\n"
+                                    "    if (hosts[\".\" + name] === 1)\n"
+                                    "        return proxies;\n"
+                                    "    while (name !== \"\") {\n"
+                                    "        if (domains[\".\" + name] === 1)\n"
+                                    "            return proxies;\n"
+                                    "        var dot = name.indexOf(\".\");\n"
+                                    "        name = dot < 0 ? \"\" : name.substring(dot + 1);\n"
+                                    "    }\n"
+                                    "    return \"DIRECT\";\n"
+                                    "}\n";
+
+static int script_write(struct buf *b, const struct document_options *o)
+{
+    const struct rules *rules = policy_rules(o->policy);
+    int rc =
+        buf_add_str(b, "// Made by certferry from its allowlist and roster.\nvar proxies = \"");
+    if (rc == 0)
+        rc = script_proxies_add(b, o);
+    if (rc == 0)
+        rc = buf_add_str(b, "\";\nvar domains = {");
+    if (rc == 0)
+        rc = script_rules_add(b, rules, true);
+    if (rc == 0)
+        rc = buf_add_str(b, "\n};\nvar hosts = {");
+    if (rc == 0)
+        rc = script_rules_add(b, rules, false);
+    if (rc == 0)
+        rc = buf_add_str(b, script_search);
+    return rc;
+}
+
+int document_pac(struct document *d, const struct document_options *o)
+{
+    struct buf b;
+    *d = (struct document){0};
+    buf_init(&b, TEXT_MAX);
+    int rc = script_write(&b, o);
+    if (rc == 0)
+        rc = document_finish(d, o, buf_span(&b));
+    buf_release(&b);
+    return rc == 0 ? 0 : -ENOMEM;
 }

@@ -1,37 +1,42 @@
 #include "failover/roster.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "allowlist/hostname.h"
+#include "proxy/base/span.h"
+
+_Static_assert((int)ROSTER_TEXT_MAX >= (int)HOSTNAME_MAX, "a member holds every canonical host");
 
 struct roster {
-    atomic_uint refs;
+    atomic_uint owners;
     size_t count;
-    struct member member[ROSTER_MEMBERS_MAX];
+    struct member *member; /* owned; grows by doubling */
 };
 
 struct roster *roster_create(void)
 {
     struct roster *r = calloc(1, sizeof *r);
     if (r != NULL)
-        atomic_init(&r->refs, 1);
+        atomic_init(&r->owners, 1);
     return r;
 }
 
 struct roster *roster_ref(struct roster *r)
 {
-    (void)atomic_fetch_add(&r->refs, 1);
+    (void)atomic_fetch_add_explicit(&r->owners, 1, memory_order_relaxed);
     return r;
 }
 
 void roster_unref(struct roster *r)
 {
-    if (atomic_fetch_sub(&r->refs, 1) == 1)
-        free(r);
+    if (r == NULL || atomic_fetch_sub_explicit(&r->owners, 1, memory_order_acq_rel) != 1)
+        return;
+    free(r->member);
+    free(r);
 }
 
 size_t roster_count(const struct roster *r)
@@ -41,113 +46,193 @@ size_t roster_count(const struct roster *r)
 
 const struct member *roster_member(const struct roster *r, size_t i)
 {
-    return &r->member[i];
+    return i < r->count ? &r->member[i] : NULL;
 }
 
-static bool same_place(const struct member *a, const struct member *b)
+/* The one spelling of the host, so that the same member is always seen as the same. */
+static bool host_is_canonical(const char *host)
+{
+    char bracketed[ROSTER_TEXT_MAX + 3];
+    struct hostname h;
+    size_t len = strlen(host);
+    bool v6 = strchr(host, ':') != NULL;
+    struct span raw = {host, len};
+    if (v6) {
+        bracketed[0] = '[';
+        memcpy(bracketed + 1, host, len);
+        bracketed[len + 1] = ']';
+        raw = (struct span){bracketed, len + 2};
+    }
+    return hostname_parse(&h, raw, NULL) == 0 && strcmp(h.text, host) == 0;
+}
+
+static bool member_is_valid(const struct member *m)
+{
+    return memchr(m->host, '\0', sizeof m->host) != NULL &&
+           memchr(m->zone, '\0', sizeof m->zone) != NULL && m->port != 0 &&
+           (m->protocol == MEMBER_HTTP_CONNECT || m->protocol == MEMBER_HTTPS_CONNECT) &&
+           m->state >= MEMBER_UP && m->state <= MEMBER_DOWN && host_is_canonical(m->host);
+}
+
+static bool member_same(const struct member *a, const struct member *b)
 {
     return a->protocol == b->protocol && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
-/* What one source knows and the other does not. */
-static void merge(struct member *known, const struct member *m)
+/* Facts that `known` lacks come from `other`. */
+static void facts_fill(struct member *known, const struct member *other)
 {
-    known->self = known->self || m->self;
     if (known->zone[0] == '\0')
-        memcpy(known->zone, m->zone, sizeof known->zone);
+        memcpy(known->zone, other->zone, sizeof known->zone);
     if (known->state == MEMBER_UNKNOWN)
-        known->state = m->state;
+        known->state = other->state;
     if (known->started == 0)
-        known->started = m->started;
+        known->started = other->started;
 }
 
-int roster_add(struct roster *r, const struct member *m)
+static void member_merge(struct member *known, const struct member *other)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        if (same_place(&r->member[i], m)) {
-            merge(&r->member[i], m);
-            return 0;
-        }
+    if (other->self && !known->self) {
+        struct member before = *known;
+        *known = *other;
+        facts_fill(known, &before);
+    } else {
+        facts_fill(known, other);
     }
+}
+
+static int member_append(struct roster *r, const struct member *m)
+{
     if (r->count == ROSTER_MEMBERS_MAX)
         return -ENOSPC;
+    /* Full whenever the count is a power of two. */
+    if ((r->count & (r->count - 1)) == 0) {
+        size_t cap = r->count > 0 ? r->count * 2 : 1;
+        struct member *grown = realloc(r->member, cap * sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        r->member = grown;
+    }
     r->member[r->count++] = *m;
     return 0;
 }
 
-/* Digits only, 1 to 65535. */
-static bool parse_port(const char *text, uint16_t *port)
+int roster_add(struct roster *r, const struct member *m)
 {
-    unsigned long value = 0;
-    size_t len = strlen(text);
-    if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
-        return false;
-    value = strtoul(text, NULL, 10);
-    *port = (uint16_t)value;
-    return value >= 1 && value <= 65535;
+    assert(atomic_load_explicit(&r->owners, memory_order_relaxed) == 1);
+    if (!member_is_valid(m))
+        return -EINVAL;
+    struct member copy = *m;
+    if (copy.weight == 0)
+        copy.weight = ROSTER_WEIGHT_DEFAULT;
+    if (copy.weight > ROSTER_WEIGHT_MAX)
+        copy.weight = ROSTER_WEIGHT_MAX;
+    for (size_t i = 0; i < r->count; i++) {
+        if (member_same(&r->member[i], &copy)) {
+            member_merge(&r->member[i], &copy);
+            return 0;
+        }
+    }
+    return member_append(r, &copy);
 }
 
-static int fault(const char **why, const char *text)
+static bool scheme_step(struct span *url, struct span scheme)
+{
+    if (url->len < scheme.len || !span_is_nocase((struct span){url->ptr, scheme.len}, scheme))
+        return false;
+    *url = (struct span){url->ptr + scheme.len, url->len - scheme.len};
+    return true;
+}
+
+/* Decimal, 1 to 65535, without leading zeros. */
+static bool port_parse(struct span text, uint16_t *port)
+{
+    unsigned value = 0;
+    if (text.len == 0 || text.len > 5 || text.ptr[0] == '0')
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+            return false;
+        value = value * 10 + (unsigned)(text.ptr[i] - '0');
+    }
+    *port = (uint16_t)value;
+    return value <= 65535;
+}
+
+/* Splits at the last colon, unless that one is inside the brackets of an IPv6 address. */
+static bool authority_split(struct span text, struct span *host, struct span *port)
+{
+    size_t at = text.len;
+    while (at > 0 && text.ptr[at - 1] != ':' && text.ptr[at - 1] != ']')
+        at--;
+    if (at == 0 || text.ptr[at - 1] != ':')
+        return false;
+    *host = (struct span){text.ptr, at - 1};
+    *port = (struct span){text.ptr + at, text.len - at};
+    return true;
+}
+
+static int refuse(const char **why, const char *reason)
 {
     if (why != NULL)
-        *why = text;
+        *why = reason;
     return -EINVAL;
 }
 
 int roster_parse_member(struct member *m, const char *url, const char **why)
 {
-    struct hostname host;
-    char authority[ROSTER_TEXT_MAX + 16];
-    *m = (struct member){.state = MEMBER_UNKNOWN, .weight = 100};
-    if (strncmp(url, "https://", 8) == 0)
+    struct span rest = span_of(url);
+    struct span host, port;
+    struct hostname name;
+    *m = (struct member){.state = MEMBER_UNKNOWN, .weight = ROSTER_WEIGHT_DEFAULT};
+    if (scheme_step(&rest, SPAN("https://")))
         m->protocol = MEMBER_HTTPS_CONNECT;
-    else if (strncmp(url, "http://", 7) != 0)
-        return fault(why, "write it as http://host:port or https://host:port");
-    const char *begin = url + (m->protocol == MEMBER_HTTPS_CONNECT ? 8 : 7);
-    size_t len = strcspn(begin, "/");
-    if (begin[len] == '/' && begin[len + 1] != '\0')
-        return fault(why, "a proxy has no path: leave out what follows host:port");
-    if (len >= sizeof authority)
-        return fault(why, "host name is too long");
-    memcpy(authority, begin, len);
-    authority[len] = '\0';
-    char *colon = strrchr(authority, ':');
-    if (colon == NULL || strchr(colon, ']') != NULL || !parse_port(colon + 1, &m->port))
-        return fault(why, "the port is missing or no number from 1 to 65535: write http://host:48999");
-    *colon = '\0';
-    if (hostname_parse(&host, span_of(authority), why) != 0)
+    else if (!scheme_step(&rest, SPAN("http://")))
+        return refuse(why, "does not begin with http:// or https://");
+    if (rest.len > 0 && rest.ptr[rest.len - 1] == '/')
+        rest.len--;
+    if (memchr(rest.ptr, '@', rest.len) != NULL)
+        return refuse(why, "holds a user name or password");
+    for (size_t i = 0; i < rest.len; i++) {
+        if (strchr("/?#\\", rest.ptr[i]) != NULL)
+            return refuse(why, "holds more than a host and a port");
+    }
+    if (!authority_split(rest, &host, &port))
+        return refuse(why, "has no port");
+    if (!port_parse(port, &m->port))
+        return refuse(why, "has no port from 1 to 65535");
+    if (hostname_parse(&name, host, why) != 0)
         return -EINVAL;
-    (void)snprintf(m->host, sizeof m->host, "%s", host.text);
+    memcpy(m->host, name.text, strlen(name.text) + 1);
     return 0;
 }
 
-/* Smaller is better; members compare by these in turn. */
-static int compare(const struct roster *r, const char *zone, size_t a, size_t b)
+/* Whether `a` goes before `b`; equals stay as they were added. */
+static bool member_before(const struct member *a, const struct member *b, const char *zone)
 {
-    const struct member *x = &r->member[a], *y = &r->member[b];
-    if (x->state != y->state)
-        return x->state < y->state ? -1 : 1;
-    bool x_near = zone[0] != '\0' && strcmp(x->zone, zone) == 0;
-    bool y_near = zone[0] != '\0' && strcmp(y->zone, zone) == 0;
-    if (x_near != y_near)
-        return x_near ? -1 : 1;
-    if (x->priority != y->priority)
-        return x->priority < y->priority ? -1 : 1;
-    if (x->self != y->self)
-        return x->self ? -1 : 1;
-    return a < b ? -1 : 1;
+    if (a->state != b->state)
+        return a->state < b->state;
+    if (zone != NULL && *zone != '\0') {
+        bool a_near = strcmp(a->zone, zone) == 0;
+        bool b_near = strcmp(b->zone, zone) == 0;
+        if (a_near != b_near)
+            return a_near;
+    }
+    if (a->priority != b->priority)
+        return a->priority < b->priority;
+    return a->self && !b->self;
 }
 
 size_t roster_order(const struct roster *r, const char *zone, size_t *order)
 {
-    /* By insertion: a roster is small. */
-    for (size_t n = 0; n < r->count; n++) {
-        size_t at = n;
-        while (at > 0 && compare(r, zone, n, order[at - 1]) < 0) {
+    /* By insertion: stable, and there are few. */
+    for (size_t i = 0; i < r->count; i++) {
+        size_t at = i;
+        while (at > 0 && member_before(&r->member[i], &r->member[order[at - 1]], zone)) {
             order[at] = order[at - 1];
             at--;
         }
-        order[at] = n;
+        order[at] = i;
     }
     return r->count;
 }

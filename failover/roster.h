@@ -1,8 +1,8 @@
 /*
  * roster.h - the members that clients may use: an immutable, counted value.
  *
- * Where it came from (file, DNS, etcd) and whether members are healthy is not its concern; a source builds one and hands
- * it on. Any thread once built.
+ * Where it came from (file, DNS, etcd) and whether members are healthy is not its concern; a source
+ * builds one and hands it on. Any thread once built.
  */
 #ifndef CERTFERRY_FAILOVER_ROSTER_H
 #define CERTFERRY_FAILOVER_ROSTER_H
@@ -11,7 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ROSTER_MEMBERS_MAX = 256, ROSTER_TEXT_MAX = 253 };
+enum {
+    ROSTER_MEMBERS_MAX = 256,
+    ROSTER_TEXT_MAX = 253,
+    ROSTER_WEIGHT_DEFAULT = 100,
+    ROSTER_WEIGHT_MAX = 100
+};
 
 enum member_protocol { MEMBER_HTTP_CONNECT, MEMBER_HTTPS_CONNECT };
 enum member_state { MEMBER_UP, MEMBER_UNKNOWN, MEMBER_DRAINING, MEMBER_DOWN };
@@ -20,24 +25,31 @@ struct member {
     enum member_protocol protocol;
     char host[ROSTER_TEXT_MAX + 1]; /* canonical name or address; IPv6 without brackets */
     uint16_t port;
-    char zone[64];       /* "" unknown */
-    unsigned priority;   /* smaller is preferred */
-    unsigned weight;     /* 1..100 */
+    char zone[64];     /* "" unknown */
+    unsigned priority; /* smaller is preferred */
+    unsigned weight;   /* 1..100 */
     enum member_state state;
     bool self;
-    int64_t started;     /* Unix seconds; 0 unknown */
+    int64_t started; /* Unix seconds; 0 unknown */
 };
 
 struct roster;
 
-/* A builder is the roster while it has one owner and was never shared. Returns owned; NULL when out of memory. */
+/* A builder is the roster while it has one owner and was never shared. Returns owned; NULL when out
+ * of memory. */
 struct roster *roster_create(void);
 
-/* Copies `m`. A member with the same protocol, host and port is not doubled: `self` and known facts are merged.
- * 0, -ENOSPC (ROSTER_MEMBERS_MAX), -ENOMEM. */
+/*
+ * Copies `m`. A member with the same protocol, host and port is not doubled: `self` and known facts
+ * are merged, and what a member says of itself outranks what others say. A weight of 0 is
+ * ROSTER_WEIGHT_DEFAULT, one above the range its end. 0; -EINVAL (the host is not canonical, port
+ * 0, a zone without its end): documents quote members as they are here; -ENOSPC
+ * (ROSTER_MEMBERS_MAX); -ENOMEM.
+ */
 int roster_add(struct roster *r, const struct member *m);
 
-/* "http://host:port" or "https://host:port" (port must be given; no path but "/"). 0, or -EINVAL with `*why` (static). */
+/* "http://host:port" or "https://host:port" (port must be given; no path but "/"). 0, or -EINVAL
+ * with `*why` (static). */
 int roster_parse_member(struct member *m, const char *url, const char **why);
 
 struct roster *roster_ref(struct roster *r);
@@ -47,8 +59,9 @@ size_t roster_count(const struct roster *r);
 const struct member *roster_member(const struct roster *r, size_t i);
 
 /*
- * Fills `order` (of roster_count() entries) with indices in order of preference: up before unknown before draining before down, `zone`
- * before others, priority, then ourselves, then as added. A draining or down self stays in. Returns how many.
+ * Fills `order` (of roster_count() entries) with indices in order of preference: up before unknown
+ * before draining before down, `zone` before others, priority, then ourselves, then as added. All
+ * members stay in, so also a draining or down self. Returns how many.
  */
 size_t roster_order(const struct roster *r, const char *zone, size_t *order);
 

@@ -11,11 +11,14 @@ static const char usage[] =
     "       certferry check-config [--conf DIR]  build the configuration, print every mistake\n"
     "       certferry --help | --version\n"
     "\n"
-    "An enrollment forward proxy: tunnels CONNECT and forwards plain-HTTP ACME, EST, SCEP, CMP, OCSP and\n"
-    "CRL requests to the certificate authorities that its operator has allowed, and to nothing else.\n"
+    "An enrollment forward proxy: tunnels CONNECT and forwards plain-HTTP ACME, EST, SCEP, CMP, "
+    "OCSP and\n"
+    "CRL requests to the certificate authorities that its operator has allowed, and to nothing "
+    "else.\n"
     "\n"
     "  --conf DIR  directory with webserver.properties, useproxy.properties, failover.properties\n"
-    "              (default: conf/ of the checkout the program was built in, else " CERTFERRY_INSTALLED_CONF ")\n"
+    "              (default: conf/ of the checkout the program was built in, "
+    "else " CERTFERRY_INSTALLED_CONF ")\n"
     "\n"
     "Exit status: 0 fine, 1 it ran and the answer is no, 2 wrong usage. See certferry(8).\n";
 

@@ -87,7 +87,8 @@ static int accept_one(struct listener *l)
         l->options.on_accept(l->options.arg, fd, &client);
         return 0;
     }
-    /* Errors of the connection itself are reported here too (accept(2)): the next one may be fine. */
+    /* Errors of the connection itself are reported here too (accept(2)): the next one may be fine.
+     */
     bool of_listener = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
                        errno == EAGAIN;
     return of_listener ? -errno : 0;

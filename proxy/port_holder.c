@@ -47,8 +47,9 @@ static bool parse_line(struct holder *h, const char *line, uint16_t port)
     char remote[40];
     unsigned local_port, remote_port, state;
     uint64_t inode;
-    int n = sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*x:%*x %*x:%*x %*x %*u %*u %" SCNu64,
-                   &local_port, remote, &remote_port, &state, &inode);
+    int n = sscanf(
+        line, " %*u: %*[0-9A-Fa-f]:%x %39[0-9A-Fa-f]:%x %x %*x:%*x %*x:%*x %*x %*u %*u %" SCNu64,
+        &local_port, remote, &remote_port, &state, &inode);
     if (n != 5 || local_port != port)
         return false;
     h->found = true;
@@ -132,13 +133,15 @@ const char *port_holder_explain(uint16_t port, char *out, size_t size)
     if (!h.found)
         (void)snprintf(out, size, "port %u is in use, by whom cannot be seen from here", port);
     else if (h.listening)
-        (void)snprintf(out, size, "port %u is in use: %s listens on it; stop it, or set another heartbeatport",
+        (void)snprintf(out, size,
+                       "port %u is in use: %s listens on it; stop it, or set another heartbeatport",
                        port, who);
     else
-        (void)snprintf(out, size,
-                       "port %u is in use: %s has a connection from it to %s; wait until that has ended, and "
-                       "keep outgoing connections off the port with: sysctl -w "
-                       "net.ipv4.ip_local_reserved_ports=%u",
-                       port, who, h.remote, port);
+        (void)snprintf(
+            out, size,
+            "port %u is in use: %s has a connection from it to %s; wait until that has ended, and "
+            "keep outgoing connections off the port with: sysctl -w "
+            "net.ipv4.ip_local_reserved_ports=%u",
+            port, who, h.remote, port);
     return out;
 }

@@ -118,7 +118,8 @@ static void explain_bind(const struct server *sv, const struct addr *address, in
              uv_strerror(error), why[0] != '\0' ? ": " : "", why);
 }
 
-/* A host without IPv6 is common: the default [::] is then left out. One that was asked for is an error. */
+/* A host without IPv6 is common: the default [::] is then left out. One that was asked for is an
+ * error. */
 static bool is_optional(const struct server *sv, const struct addr *address, int error)
 {
     bool no_stack = error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL;
@@ -171,8 +172,7 @@ static bool create_shared(struct server *sv)
 {
     sv->shared = (struct worker_shared){
         .admission = admission_create(),
-        .access_log =
-            line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue),
+        .access_log = line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue),
         .metrics = sv->metrics,
         .worker_count = sv->worker_count,
         .started = (int64_t)time(NULL),
@@ -309,7 +309,8 @@ static void open_main_loop(struct server *sv)
     (void)uv_signal_init(&sv->loop, &sv->on_hup);
     (void)uv_timer_init(&sv->loop, &sv->grace);
     (void)uv_async_init(&sv->loop, &sv->worker_ended, on_worker_ended_main);
-    sv->on_term.data = sv->on_int.data = sv->on_hup.data = sv->grace.data = sv->worker_ended.data = sv;
+    sv->on_term.data = sv->on_int.data = sv->on_hup.data = sv->grace.data = sv->worker_ended.data =
+        sv;
     (void)uv_signal_start(&sv->on_term, on_stop, SIGTERM);
     (void)uv_signal_start(&sv->on_int, on_stop, SIGINT);
     (void)uv_signal_start(&sv->on_hup, on_reload, SIGHUP);

@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "conf/settings.h"
+
 enum { DESCRIPTORS_RESERVED = 128 /* listeners, logs, DNS, idle origins' margin */ };
 
 /* ---- useproxy.properties ---- */
@@ -44,7 +46,8 @@ static uint32_t protocol_bits(const struct settings *st, struct settings_errors 
             p++;
         if (p == PROTOCOL_COUNT || p == PROTOCOL_TUNNEL || p == PROTOCOL_CONTROL)
             settings_error(e, settings_where(st, "allowed.protocols"),
-                           "\"%s\" is no protocol; use acme, est, scep, cmp, ocsp, crl, aia, other", text);
+                           "\"%s\" is no protocol; use acme, est, scep, cmp, ocsp, crl, aia, other",
+                           text);
         else
             bits |= 1U << p;
     }
@@ -89,7 +92,8 @@ static void build_dial(struct snapshot *s, const struct settings *st, struct set
         struct addr a;
         const char *text = st->source_address.item[i];
         if (addr_parse(&a, span_of(text), 0) != 0) {
-            settings_error(e, settings_where(st, "source.address"), "\"%s\" is no IP address", text);
+            settings_error(e, settings_where(st, "source.address"), "\"%s\" is no IP address",
+                           text);
             continue;
         }
         struct addr *slot = &d->source[a.sa.sa_family == AF_INET6];
@@ -139,7 +143,8 @@ static void build_resolver(struct snapshot *s, const struct settings *st, struct
 
 /* ---- webserver.properties ---- */
 
-/* Two instances must not take each other for themselves in Via, and one stays itself over a reload. */
+/* Two instances must not take each other for themselves in Via, and one stays itself over a reload.
+ */
 static const char *instance_name(void)
 {
     static char name[32];
@@ -152,11 +157,13 @@ static const char *instance_name(void)
     return name;
 }
 
-/* A pseudonym of Via is a token here (RFC 9110 section 7.6.3), and a string of Proxy-Status needs no escapes then. */
+/* A pseudonym of Via is a token here (RFC 9110 section 7.6.3), and a string of Proxy-Status needs
+ * no escapes then. */
 static bool is_pseudonym(const char *text)
 {
     return text[0] != '\0' && strlen(text) < 64 &&
-           text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")] == '\0';
+           text[strspn(
+               text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")] == '\0';
 }
 
 static void build_session(struct snapshot *s, const struct settings *st, struct settings_errors *e)
@@ -198,13 +205,14 @@ static size_t connections_by_descriptors(void)
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
         return 100000;
-    return r.rlim_cur > 2 * DESCRIPTORS_RESERVED ? (size_t)(r.rlim_cur - DESCRIPTORS_RESERVED) / 2 : 16;
+    return r.rlim_cur > 2 * DESCRIPTORS_RESERVED ? (size_t)(r.rlim_cur - DESCRIPTORS_RESERVED) / 2
+                                                 : 16;
 }
 
 static void build_limits(struct snapshot *s, const struct settings *st)
 {
-    s->connections_max = st->limit_connections > 0 ? (size_t)st->limit_connections
-                                                   : connections_by_descriptors();
+    s->connections_max =
+        st->limit_connections > 0 ? (size_t)st->limit_connections : connections_by_descriptors();
     const char *text = st->limit_connections_per_client;
     s->connections_per_client_max =
         text[0] == '\0' ? (s->connections_max + 1) / 2 : (size_t)strtoull(text, NULL, 10);
@@ -254,8 +262,12 @@ static void build_roster(struct snapshot *s, const struct settings *st, uint16_t
     s->roster = roster_create();
     if (s->roster == NULL)
         return;
-    struct member self = {.protocol = MEMBER_HTTP_CONNECT, .port = port, .weight = 100, .self = true,
-                          .state = MEMBER_UP, .started = (int64_t)time(NULL)};
+    struct member self = {.protocol = MEMBER_HTTP_CONNECT,
+                          .port = port,
+                          .weight = 100,
+                          .self = true,
+                          .state = MEMBER_UP,
+                          .started = (int64_t)time(NULL)};
     (void)snprintf(self.host, sizeof self.host, "%s", s->advertise_host);
     (void)snprintf(self.zone, sizeof self.zone, "%s", s->zone);
     (void)roster_add(s->roster, &self);

@@ -1,8 +1,9 @@
 /*
- * snapshot.h - one configuration, built and checked as a whole, then shared by all workers and never changed.
+ * snapshot.h - one configuration, built and checked as a whole, then shared by all workers and
+ * never changed.
  *
- * A reload builds a new one and publishes it; the last worker that leaves the old one frees it. Building: main thread.
- * Reading and counting: any thread.
+ * A reload builds a new one and publishes it; the last worker that leaves the old one frees it.
+ * Building: main thread. Reading and counting: any thread.
  */
 #ifndef CERTFERRY_SNAPSHOT_H
 #define CERTFERRY_SNAPSHOT_H
@@ -10,11 +11,13 @@
 #include <stdatomic.h>
 
 #include "allowlist/policy.h"
-#include "conf/settings.h"
 #include "failover/roster.h"
 #include "proxy/net/resolver.h"
 #include "proxy/session/session.h"
 #include "proxy/session/upstream_pool.h"
+
+struct settings;
+struct settings_errors;
 
 struct snapshot {
     atomic_uint refs;
@@ -23,8 +26,8 @@ struct snapshot {
     struct session_options session;
     struct upstream_pool_options pool;
     struct resolver_options resolver;
-    char *resolver_servers;        /* owned */
-    struct port_range *raw_ports;  /* owned */
+    char *resolver_servers;       /* owned */
+    struct port_range *raw_ports; /* owned */
     char advertise_host[HOSTNAME_MAX + 1];
     char zone[64];
     unsigned roster_ttl_seconds;
@@ -33,8 +36,9 @@ struct snapshot {
 };
 
 /*
- * Builds everything that `settings` means; what cannot be is told in `errors` with its place. `port` is the one we listen
- * on. Returns owned, with one reference; NULL when there were errors or memory is out (also told).
+ * Builds everything that `settings` means; what cannot be is told in `errors` with its place.
+ * `port` is the one we listen on. Returns owned, with one reference; NULL when there were errors or
+ * memory is out (also told).
  */
 struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
                                 struct settings_errors *errors);

@@ -83,23 +83,25 @@ static int tell_metrics(void *arg, struct buf *out)
     struct worker *w = arg;
     int rc = metrics_print(out, w->shared->metrics, w->shared->worker_count);
     if (rc == 0)
-        rc = buf_printf(out,
-                        "# HELP certferry_access_log_dropped_total Access log lines lost to a full queue.\n"
-                        "# TYPE certferry_access_log_dropped_total counter\n"
-                        "certferry_access_log_dropped_total %" PRIu64 "\n",
-                        line_writer_dropped(w->shared->access_log));
+        rc = buf_printf(
+            out,
+            "# HELP certferry_access_log_dropped_total Access log lines lost to a full queue.\n"
+            "# TYPE certferry_access_log_dropped_total counter\n"
+            "certferry_access_log_dropped_total %" PRIu64 "\n",
+            line_writer_dropped(w->shared->access_log));
     if (rc == 0)
-        rc = buf_printf(out,
-                        "# HELP certferry_roster_members Members of the roster, this proxy included.\n"
-                        "# TYPE certferry_roster_members gauge\n"
-                        "certferry_roster_members %zu\n"
-                        "# HELP certferry_start_time_seconds Start of the process, Unix time.\n"
-                        "# TYPE certferry_start_time_seconds gauge\n"
-                        "certferry_start_time_seconds %" PRId64 "\n"
-                        "# HELP certferry_info The running version.\n"
-                        "# TYPE certferry_info gauge\n"
-                        "certferry_info{version=\"%s\"} 1\n",
-                        roster_count(w->snapshot->roster), w->shared->started, CERTFERRY_VERSION);
+        rc = buf_printf(
+            out,
+            "# HELP certferry_roster_members Members of the roster, this proxy included.\n"
+            "# TYPE certferry_roster_members gauge\n"
+            "certferry_roster_members %zu\n"
+            "# HELP certferry_start_time_seconds Start of the process, Unix time.\n"
+            "# TYPE certferry_start_time_seconds gauge\n"
+            "certferry_start_time_seconds %" PRId64 "\n"
+            "# HELP certferry_info The running version.\n"
+            "# TYPE certferry_info gauge\n"
+            "certferry_info{version=\"%s\"} 1\n",
+            roster_count(w->snapshot->roster), w->shared->started, CERTFERRY_VERSION);
     return rc;
 }
 
@@ -261,7 +263,8 @@ int worker_create(struct worker **out, unsigned number, const struct worker_shar
     int rc = open_loop(w);
     if (rc == 0)
         rc = open_listeners(w, fds, fd_count);
-    /* Only at start, before anything is served: the process exits with the error, so nothing is unwound here. */
+    /* Only at start, before anything is served: the process exits with the error, so nothing is
+     * unwound here. */
     if (rc != 0)
         return rc;
     *out = w;

@@ -1,8 +1,8 @@
 /*
  * worker.h - one thread, one loop: its listeners, sessions, resolver, idle origins and counters.
  *
- * Workers share nothing but immutable snapshots, the access log's queue and the admission count. The functions below are
- * for the main thread.
+ * Workers share nothing but immutable snapshots, the access log's queue and the admission count.
+ * The functions below are for the main thread.
  */
 #ifndef CERTFERRY_WORKER_H
 #define CERTFERRY_WORKER_H
@@ -21,7 +21,7 @@ struct worker_shared {
     struct line_writer *access_log;
     struct metrics **metrics; /* of all workers */
     size_t worker_count;
-    int64_t started; /* Unix seconds */
+    int64_t started;             /* Unix seconds */
     void (*on_ended)(void *arg); /* on the worker's thread, when its loop is over */
     void *arg;
 };
@@ -29,8 +29,8 @@ struct worker_shared {
 struct worker;
 
 /*
- * Makes a worker that will serve the `fd_count` listening descriptors in `fds` (taken). It does not run yet.
- * 0 with `*out` owned, or a negative code.
+ * Makes a worker that will serve the `fd_count` listening descriptors in `fds` (taken). It does not
+ * run yet. 0 with `*out` owned, or a negative code.
  */
 int worker_create(struct worker **out, unsigned number, const struct worker_shared *shared,
                   struct snapshot *snapshot, const int *fds, size_t fd_count);
@@ -47,7 +47,8 @@ void worker_drain(struct worker *w);
 /* The grace is over: closes what is left. */
 void worker_close_sessions(struct worker *w);
 
-/* Waits for the end of its thread, after a drain, and frees. Also for a worker that was never started. */
+/* Waits for the end of its thread, after a drain, and frees. Also for a worker that was never
+ * started. */
 void worker_join(struct worker *w);
 
 #endif

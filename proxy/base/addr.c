@@ -32,8 +32,8 @@ int addr_parse(struct addr *a, struct span text, uint16_t port)
 
 const char *addr_print(const struct addr *a, char out[ADDR_TEXT_MAX])
 {
-    const void *octets =
-        a->sa.sa_family == AF_INET ? (const void *)&a->in.sin_addr : (const void *)&a->in6.sin6_addr;
+    const void *octets = a->sa.sa_family == AF_INET ? (const void *)&a->in.sin_addr
+                                                    : (const void *)&a->in6.sin6_addr;
     if (inet_ntop(a->sa.sa_family, octets, out, ADDR_TEXT_MAX) == NULL)
         (void)snprintf(out, ADDR_TEXT_MAX, "?");
     return out;

@@ -1,8 +1,9 @@
 /*
  * addr.h - socket addresses and address prefixes: parse, print, compare, match.
  *
- * Only the strict spellings are known here (RFC 5952 output; dotted quad of four decimal octets without leading
- * zeros, RFC 4291 text without zone): what a host name may look like is allowlist/hostname's concern. Any thread.
+ * Only the strict spellings are known here (RFC 5952 output; dotted quad of four decimal octets
+ * without leading zeros, RFC 4291 text without zone): what a host name may look like is
+ * allowlist/hostname's concern. Any thread.
  */
 #ifndef CERTFERRY_BASE_ADDR_H
 #define CERTFERRY_BASE_ADDR_H
@@ -48,7 +49,8 @@ void addr_unmap(struct addr *a);
 /* Same family and address; the port does not count. */
 bool addr_same_host(const struct addr *a, const struct addr *b);
 
-/* "10.0.0.0/8", "fc00::/7", or a single address. 0; -EINVAL; -ERANGE when bits behind the prefix are set. */
+/* "10.0.0.0/8", "fc00::/7", or a single address. 0; -EINVAL; -ERANGE when bits behind the prefix
+ * are set. */
 int prefix_parse(struct prefix *p, struct span text);
 const char *prefix_print(const struct prefix *p, char out[ADDR_TEXT_MAX]);
 bool prefix_match(const struct prefix *p, const struct addr *a);

@@ -1,8 +1,8 @@
 /*
  * buf.h - a growing run of octets whose maximum is given when it is made.
  *
- * Nothing in certferry collects octets without such a bound. Holds no memory while empty and released.
- * Errors are negative errno values. One thread at a time.
+ * Nothing in certferry collects octets without such a bound. Holds no memory while empty and
+ * released. Errors are negative errno values. One thread at a time.
  */
 #ifndef CERTFERRY_BASE_BUF_H
 #define CERTFERRY_BASE_BUF_H
@@ -49,7 +49,8 @@ static inline size_t buf_room(const struct buf *b)
 
 /*
  * Makes room for at least `n` more octets behind the last and returns where they go, borrowed.
- * NULL when the maximum would be passed (errno ENOBUFS) or memory is out (ENOMEM); nothing has changed then.
+ * NULL when the maximum would be passed (errno ENOBUFS) or memory is out (ENOMEM); nothing has
+ * changed then.
  */
 char *buf_reserve(struct buf *b, size_t n);
 

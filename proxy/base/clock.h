@@ -1,5 +1,6 @@
 /*
- * clock.h - the two clocks: steady milliseconds and microseconds for deadlines and durations, wall time for text.
+ * clock.h - the two clocks: steady milliseconds and microseconds for deadlines and durations, wall
+ * time for text.
  *
  * Any thread.
  */

@@ -30,7 +30,8 @@ static bool patience_left(struct line_writer *w)
     return left;
 }
 
-/* poll() first, so that a reader who has stopped cannot hold the thread beyond its patience at the end. */
+/* poll() first, so that a reader who has stopped cannot hold the thread beyond its patience at the
+ * end. */
 static void write_all(struct line_writer *w, struct span text)
 {
     while (text.len > 0) {

@@ -1,8 +1,8 @@
 /*
  * line_writer.h - lines to a descriptor that may block, written by a thread of their own.
  *
- * A loop never waits for a full pipe: lines go into a bounded queue, and those that find it full are dropped and
- * counted. Any thread may write; create and destroy on one.
+ * A loop never waits for a full pipe: lines go into a bounded queue, and those that find it full
+ * are dropped and counted. Any thread may write; create and destroy on one.
  */
 #ifndef CERTFERRY_BASE_LINE_WRITER_H
 #define CERTFERRY_BASE_LINE_WRITER_H

@@ -18,7 +18,8 @@ struct list {
 /* `at` may not be taken off inside LIST_EACH; it may inside LIST_EACH_SAFE, but not `after`. */
 #define LIST_EACH(at, head) for (struct list *at = (head)->next; at != (head); at = at->next)
 #define LIST_EACH_SAFE(at, after, head)                                                            \
-    for (struct list *at = (head)->next, *after = at->next; at != (head); at = after, after = at->next)
+    for (struct list *at = (head)->next, *after = at->next; at != (head);                          \
+         at = after, after = at->next)
 
 static inline void list_init(struct list *l)
 {

@@ -1,8 +1,9 @@
 /*
- * metrics.h - counters that one thread writes and any thread may read; summed and printed on demand.
+ * metrics.h - counters that one thread writes and any thread may read; summed and printed on
+ * demand.
  *
- * A counter only grows; what is present now (a gauge) is the difference of two. Printing is Prometheus text format
- * 0.0.4.
+ * A counter only grows; what is present now (a gauge) is the difference of two. Printing is
+ * Prometheus text format 0.0.4.
  */
 #ifndef CERTFERRY_BASE_METRICS_H
 #define CERTFERRY_BASE_METRICS_H

@@ -1,10 +1,11 @@
 /*
- * outcome.h - every way an exchange can end, once: token, status, Proxy-Status error, words for people.
+ * outcome.h - every way an exchange can end, once: token, status, Proxy-Status error, words for
+ * people.
  *
- * The answer to the client, the access log and the metrics all read this table, so they cannot disagree.
- * Statuses: what an operator must change is 4xx; what may pass by itself is 502, 503 or 504 and never 403, because
- * ACME clients stay away for hours after a 403. Proxy-Status error types are those of RFC 9209 section 2.3.
- * Any thread.
+ * The answer to the client, the access log and the metrics all read this table, so they cannot
+ * disagree. Statuses: what an operator must change is 4xx; what may pass by itself is 502, 503 or
+ * 504 and never 403, because ACME clients stay away for hours after a 403. Proxy-Status error types
+ * are those of RFC 9209 section 2.3. Any thread.
  */
 #ifndef CERTFERRY_BASE_OUTCOME_H
 #define CERTFERRY_BASE_OUTCOME_H
@@ -121,7 +122,8 @@
       "Response body stalled longer than timeout.body", NULL)                                      \
     X(UPGRADE_REFUSED, "upgrade-refused", 502, "http_upgrade_failed",                              \
       "Origin switched protocols unasked", "The origin answered 101 to a plain request.")          \
-    /* inside a tunnel: the client has its 200, so these end in a TLS alert (RFC 8446 section 6) */ \
+    /* inside a tunnel: the client has its 200, so these end in a TLS alert (RFC 8446 section 6)   \
+     */                                                                                            \
     X(HELLO_TIMEOUT, "hello-timeout", 0, NULL, "No TLS ClientHello in the tunnel", NULL)           \
     X(HELLO_NOT_TLS, "hello-not-tls", 0, NULL, "Tunnel does not begin with TLS", NULL)             \
     X(HELLO_MALFORMED, "hello-malformed", 0, NULL, "Malformed TLS ClientHello", NULL)              \

@@ -17,7 +17,8 @@ struct span {
 };
 
 #define SPAN(literal) ((struct span){(literal), sizeof(literal) - 1})
-/* For printf: printf("%.*s", SPAN_ARGS(s)). Only for spans already known to be short and printable. */
+/* For printf: printf("%.*s", SPAN_ARGS(s)). Only for spans already known to be short and printable.
+ */
 #define SPAN_ARGS(s) ((int)(s).len), (s).ptr
 
 static inline struct span span_of(const char *text)

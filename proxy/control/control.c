@@ -1,13 +1,13 @@
 #include "proxy/control/control.h"
 
-
 #include "proxy/wire/reply.h"
 
 struct page {
     struct span path;
     bool privileged; /* for control.allow only */
     const char *operation;
-    /* Fills `reply` (status, phrase, type, body, extra); text goes to `text`. 0 or a negative errno. */
+    /* Fills `reply` (status, phrase, type, body, extra); text goes to `text`. 0 or a negative
+     * errno. */
     int (*make)(struct reply *reply, struct buf *text, const struct control_facts *facts,
                 const struct control_request *request);
 };
@@ -95,9 +95,7 @@ static int make_pac(struct reply *reply, struct buf *text, const struct control_
 {
     struct control_document doc;
     int rc = facts->pac(facts->arg, &doc);
-    return rc == 0
-               ? document(reply, text, &doc, "application/x-ns-proxy-autoconfig", request)
-               : rc;
+    return rc == 0 ? document(reply, text, &doc, "application/x-ns-proxy-autoconfig", request) : rc;
 }
 
 static const struct page pages[] = {

@@ -1,7 +1,8 @@
 /*
  * control.h - the proxy's own pages on the proxy port: a table of origin-form endpoints.
  *
- * Facts come through callbacks; sessions and workers are unknown here. GET and HEAD only. Loop thread only.
+ * Facts come through callbacks; sessions and workers are unknown here. GET and HEAD only. Loop
+ * thread only.
  */
 #ifndef CERTFERRY_CONTROL_CONTROL_H
 #define CERTFERRY_CONTROL_CONTROL_H
@@ -31,7 +32,9 @@ struct control_facts {
     int (*metrics)(void *arg, struct buf *out); /* 0, -ENOBUFS or -ENOMEM */
 };
 
-enum { CONTROL_ANSWER_MAX = 16 * 1024 * 1024 /* octets of an answer: a roster over 100,000 domains */ };
+enum {
+    CONTROL_ANSWER_MAX = 16 * 1024 * 1024 /* octets of an answer: a roster over 100,000 domains */
+};
 
 struct control_request {
     const struct head *head;
@@ -42,8 +45,9 @@ struct control_request {
 };
 
 /*
- * Writes the whole answer to `out` and tells its status in `*status`. OUTCOME_OK; or OUTCOME_NOT_FOUND,
- * OUTCOME_METHOD_NOT_ALLOWED, OUTCOME_CONTROL_DENIED, OUTCOME_NO_MEMORY with nothing written.
+ * Writes the whole answer to `out` and tells its status in `*status`. OUTCOME_OK; or
+ * OUTCOME_NOT_FOUND, OUTCOME_METHOD_NOT_ALLOWED, OUTCOME_CONTROL_DENIED, OUTCOME_NO_MEMORY with
+ * nothing written.
  */
 enum outcome control_answer(struct buf *out, const struct control_facts *facts,
                             const struct control_request *request, unsigned *status,

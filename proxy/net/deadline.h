@@ -1,8 +1,9 @@
 /*
  * deadline.h - many coarse timeouts on one loop: a hashed wheel behind a single uv_timer.
  *
- * Granularity 50 ms, never early. Putting a deadline off, which happens at each octet relayed, only writes a number:
- * the wheel notices when the old moment comes. No timer runs while no deadline is set. Loop thread only.
+ * Granularity 50 ms, never early. Putting a deadline off, which happens at each octet relayed, only
+ * writes a number: the wheel notices when the old moment comes. No timer runs while no deadline is
+ * set. Loop thread only.
  */
 #ifndef CERTFERRY_NET_DEADLINE_H
 #define CERTFERRY_NET_DEADLINE_H
@@ -34,7 +35,8 @@ void deadlines_destroy(struct deadlines *w);
 
 void deadline_init(struct deadline *d, deadline_cb on_due);
 
-/* `on_due` runs once, `delay_ms` or up to 50 ms more from now, unless set anew or cleared before. */
+/* `on_due` runs once, `delay_ms` or up to 50 ms more from now, unless set anew or cleared before.
+ */
 void deadline_set(struct deadlines *w, struct deadline *d, uint64_t delay_ms);
 
 void deadline_clear(struct deadlines *w, struct deadline *d);

@@ -137,7 +137,8 @@ static int open_socket(struct dial *d, const struct addr *address)
     const struct addr *source = &d->options.source[address->sa.sa_family == AF_INET6];
     if (source->sa.sa_family == 0)
         return fd;
-    /* The port is chosen at connect(): as many as the four-tuple allows, not one per local address. */
+    /* The port is chosen at connect(): as many as the four-tuple allows, not one per local address.
+     */
     (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     if (bind(fd, &source->sa, addr_len(source)) != 0) {
         int error = -errno;
@@ -228,7 +229,8 @@ static void on_later(struct poll_slot *slot, unsigned events)
     dial_finish(LIST_ITEM(slot, struct dial, later));
 }
 
-/* Asks the guard about each address and starts with those that pass. False: nothing is under way. */
+/* Asks the guard about each address and starts with those that pass. False: nothing is under way.
+ */
 static bool dial_addresses(struct dial *d, const struct addr *addresses, size_t count)
 {
     d->resolved_us = clock_us();

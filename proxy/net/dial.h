@@ -1,8 +1,10 @@
 /*
- * dial.h - host and port -> a connected descriptor: resolve, ask a guard about each address, race, one deadline.
+ * dial.h - host and port -> a connected descriptor: resolve, ask a guard about each address, race,
+ * one deadline.
  *
- * The address the guard has seen is the address dialled; there is no second look-up. Races after RFC 8305: a new attempt
- * each 250 ms or as soon as one fails. Serves origins, later also parents and peers. Knows no policy. Loop thread only.
+ * The address the guard has seen is the address dialled; there is no second look-up. Races after
+ * RFC 8305: a new attempt each 250 ms or as soon as one fails. Serves origins, later also parents
+ * and peers. Knows no policy. Loop thread only.
  */
 #ifndef CERTFERRY_NET_DIAL_H
 #define CERTFERRY_NET_DIAL_H
@@ -12,18 +14,21 @@
 #include "proxy/net/netloop.h"
 
 struct dial_options {
-    uint64_t timeout_ms;    /* timeout.connect: look-up and all attempts together */
-    size_t addresses_max;   /* limit.addresses */
-    struct addr source[2];  /* source.address: [0] IPv4, [1] IPv6; sa_family 0 where the system chooses */
+    uint64_t timeout_ms;  /* timeout.connect: look-up and all attempts together */
+    size_t addresses_max; /* limit.addresses */
+    struct addr
+        source[2]; /* source.address: [0] IPv4, [1] IPv6; sa_family 0 where the system chooses */
 };
 
 struct dial_result {
-    enum outcome outcome;  /* OUTCOME_OK or why not */
-    int error;             /* negative errno of the deciding attempt, 0 if there is none */
-    struct poll_slot *slot;/* OK: watches `fd` until the callback returns; take both with stream_adopt() */
-    int fd;                /* OK: taken by the callback */
-    struct addr address;   /* OK: the peer; otherwise the last one tried or refused; sa_family 0 if none */
-    uint64_t dns_us;       /* 0 when nothing was asked */
+    enum outcome outcome; /* OUTCOME_OK or why not */
+    int error;            /* negative errno of the deciding attempt, 0 if there is none */
+    struct poll_slot
+        *slot; /* OK: watches `fd` until the callback returns; take both with stream_adopt() */
+    int fd;    /* OK: taken by the callback */
+    struct addr
+        address; /* OK: the peer; otherwise the last one tried or refused; sa_family 0 if none */
+    uint64_t dns_us; /* 0 when nothing was asked */
     uint64_t connect_us;
 };
 

@@ -7,7 +7,7 @@
 #ifndef CERTFERRY_NET_DNS_CACHE_H
 #define CERTFERRY_NET_DNS_CACHE_H
 
-#include "proxy/net/resolver.h"
+#include "proxy/net/resolved.h"
 
 struct dns_cache;
 

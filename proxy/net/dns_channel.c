@@ -180,8 +180,7 @@ static void on_socket_closed(uv_handle_t *handle)
     free(LIST_ITEM(handle, struct dns_socket, poll));
 }
 
-/* uv_poll_stop() takes the descriptor from the loop at once: c-ares closes it as soon as we return.
- */
+/* uv_poll_stop() takes the descriptor from the loop at once: c-ares closes it when we return. */
 static void socket_drop(struct dns_socket *s)
 {
     list_remove(&s->node);

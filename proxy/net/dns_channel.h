@@ -8,7 +8,9 @@
 #ifndef CERTFERRY_NET_DNS_CHANNEL_H
 #define CERTFERRY_NET_DNS_CHANNEL_H
 
-#include "proxy/net/resolver.h"
+#include <uv.h>
+
+#include "proxy/net/resolved.h"
 
 struct dns_channel;
 

@@ -7,7 +7,7 @@
 #ifndef CERTFERRY_NET_DNS_PAIR_H
 #define CERTFERRY_NET_DNS_PAIR_H
 
-#include "proxy/net/resolver.h"
+#include "proxy/net/resolved.h"
 
 enum dns_half_index { DNS_V6, DNS_V4, DNS_HALVES };
 

@@ -84,8 +84,8 @@ bool dns_query_start(struct dns_query *q, struct dns_channel *channel)
         dns_pair_store(&q->known, DNS_V4, &answer.found, expires_ms(q, HOSTS_TTL_MS));
         return true;
     }
-    q->question[DNS_V4].pending =
-        true; /* an instant answer to the first must not look like the last */
+    /* Both: an instant answer to the first question must not look like the last. */
+    q->question[DNS_V6].pending = q->question[DNS_V4].pending = true;
     question_ask(&q->question[DNS_V6]);
     question_ask(&q->question[DNS_V4]);
     return false;

@@ -114,7 +114,8 @@ void poll_slot_init(struct poll_slot *slot, poll_cb on_ready)
 
 static int control(struct poller *p, int operation, struct poll_slot *slot, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = slot};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.ptr = slot};
     return epoll_ctl(p->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
 }
 

@@ -1,9 +1,11 @@
 /*
- * poller.h - readiness of many descriptors on one loop: an edge-triggered epoll of our own behind a single uv_poll.
+ * poller.h - readiness of many descriptors on one loop: an edge-triggered epoll of our own behind a
+ * single uv_poll.
  *
- * One epoll_ctl per descriptor's life instead of one per change of interest: measured 8 % cheaper per tunnel than a
- * uv_poll each, and 160 octets less. The price: after an event the descriptor must be used until EAGAIN, or the slot
- * resumed. Errors are negative errno values, which are libuv's codes. Loop thread only.
+ * One epoll_ctl per descriptor's life instead of one per change of interest: measured 8 % cheaper
+ * per tunnel than a uv_poll each, and 160 octets less. The price: after an event the descriptor
+ * must be used until EAGAIN, or the slot resumed. Errors are negative errno values, which are
+ * libuv's codes. Loop thread only.
  */
 #ifndef CERTFERRY_NET_POLLER_H
 #define CERTFERRY_NET_POLLER_H
@@ -38,16 +40,19 @@ void poller_destroy(struct poller *p);
 
 void poll_slot_init(struct poll_slot *slot, poll_cb on_ready);
 
-/* Watches `fd` for everything from now on; the present state counts as the first edge. 0 or a negative code. */
+/* Watches `fd` for everything from now on; the present state counts as the first edge. 0 or a
+ * negative code. */
 int poller_add(struct poller *p, struct poll_slot *slot, int fd);
 
-/* The watched `fd` goes from one slot to another, which gets the present state as its first edge. */
+/* The watched `fd` goes from one slot to another, which gets the present state as its first edge.
+ */
 void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to, int fd);
 
 /* No callback comes after this, also of events already fetched. Call it before closing `fd`. */
 void poller_remove(struct poller *p, struct poll_slot *slot, int fd);
 
-/* Calls back with READABLE|WRITABLE on the loop's next round: for work left over when a turn was long enough. */
+/* Calls back with READABLE|WRITABLE on the loop's next round: for work left over when a turn was
+ * long enough. */
 void poller_resume(struct poller *p, struct poll_slot *slot);
 
 /* Takes a resumption back; harmless when there is none. */

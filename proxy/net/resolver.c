@@ -188,8 +188,8 @@ static void query_step(struct query *q)
         query_delay(q);
 }
 
-/* Comes too late for those who asked, but into the cache. A failure that comes late changes
- * nothing. */
+/* Too late for those who asked, but good for the cache. A failure that comes late changes nothing.
+ */
 static void query_late_answer(struct query *q, const struct dns_half *half)
 {
     struct resolved answer;

@@ -1,9 +1,10 @@
 /*
  * stream.h - the one connection type: readiness-pull over a descriptor of ours.
  *
- * The owner is told when something may have become possible and then receives and sends until -EAGAIN or until
- * `can_read`/`can_write` say that nothing waits. Octets that were not sent belong to the owner, never to the stream.
- * No TLS here: what passes is not looked at. Errors are negative errno values. Loop thread only.
+ * The owner is told when something may have become possible and then receives and sends until
+ * -EAGAIN or until `can_read`/`can_write` say that nothing waits. Octets that were not sent belong
+ * to the owner, never to the stream. No TLS here: what passes is not looked at. Errors are negative
+ * errno values. Loop thread only.
  */
 #ifndef CERTFERRY_NET_STREAM_H
 #define CERTFERRY_NET_STREAM_H
@@ -25,15 +26,17 @@ struct stream {
     int fd;                /* -1: not open */
     bool can_read;         /* a receive may succeed (octets, FIN or error wait) */
     bool can_write;
-    bool fin_seen;  /* the peer's FIN is queued or was received: a short read is not the end of news */
-    bool fin_sent;  /* stream_shutdown() was called */
-    bool broken;    /* reset or failed; with fin_sent also the regular end of both sides */
+    bool fin_seen; /* the peer's FIN is queued or was received: a short read is not the end of news
+                    */
+    bool fin_sent; /* stream_shutdown() was called */
+    bool broken;   /* reset or failed; with fin_sent also the regular end of both sides */
 };
 
 /* A stream that is not open: the only state in which it may be forgotten. */
 void stream_init(struct stream *s, stream_cb on_ready);
 
-/* Takes `fd`, non-blocking and connected, and watches it. 0 or a negative code: then `fd` is closed. */
+/* Takes `fd`, non-blocking and connected, and watches it. 0 or a negative code: then `fd` is
+ * closed. */
 int stream_open(struct stream *s, struct poller *poller, int fd);
 
 /* The same for a descriptor that `from` watches already (a dial's or a pool's slot). */
@@ -53,7 +56,8 @@ ssize_t stream_send(struct stream *s, const void *from, size_t size);
 /* Sends our FIN behind what was sent. Twice is harmless. */
 void stream_shutdown(struct stream *s);
 
-/* `on_ready` comes again on the loop's next round: for work left over when a turn was long enough. */
+/* `on_ready` comes again on the loop's next round: for work left over when a turn was long enough.
+ */
 void stream_resume(struct stream *s);
 
 /* Closes in order: octets taken by stream_send() still reach the peer. Harmless when not open. */

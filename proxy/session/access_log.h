@@ -1,5 +1,6 @@
 /*
- * access_log.h - one finished exchange -> one JSON line; and the record that is filled while it lasts.
+ * access_log.h - one finished exchange -> one JSON line; and the record that is filled while it
+ * lasts.
  *
  * Knows no session. A record: its session's thread. Writing: any thread, see base/line_writer.h.
  */
@@ -16,7 +17,8 @@
 
 enum { ACCESS_METHOD_MAX = 20 };
 
-/* Times are microseconds; `started_us` of clock_us(), the others since then; 0: did not come to that. */
+/* Times are microseconds; `started_us` of clock_us(), the others since then; 0: did not come to
+ * that. */
 struct access_record {
     bool active; /* octets of a request have come: there is something to tell */
     struct addr client;

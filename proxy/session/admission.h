@@ -1,5 +1,6 @@
 /*
- * admission.h - how many connections there may be: in all and of one client. The one object all workers share.
+ * admission.h - how many connections there may be: in all and of one client. The one object all
+ * workers share.
  *
  * A client is an IPv4 address or an IPv6 /64. One lock, held for a hash look-up. Any thread.
  */
@@ -24,8 +25,9 @@ void admission_destroy(struct admission *a);
 void admission_set_limits(struct admission *a, size_t total, size_t per_client);
 
 /*
- * Counts a connection, whatever the answer, until admission_leave(): OUTCOME_OK, OUTCOME_CONNECTIONS_LIMIT,
- * OUTCOME_CLIENT_LIMIT, or OUTCOME_NO_MEMORY (then it is not counted and must not leave).
+ * Counts a connection, whatever the answer, until admission_leave(): OUTCOME_OK,
+ * OUTCOME_CONNECTIONS_LIMIT, OUTCOME_CLIENT_LIMIT, or OUTCOME_NO_MEMORY (then it is not counted and
+ * must not leave).
  */
 enum outcome admission_enter(struct admission *a, const struct addr *client);
 void admission_leave(struct admission *a, const struct addr *client);

@@ -1,5 +1,6 @@
 /*
- * connect.c - a CONNECT from its route to the end of its tunnel: dial, 200, the look at the first octets, relay.
+ * connect.c - a CONNECT from its route to the end of its tunnel: dial, 200, the look at the first
+ * octets, relay.
  */
 #include "proxy/session/session_impl.h"
 
@@ -18,8 +19,8 @@ static bool gate_applies(const struct session *s)
 }
 
 /*
- * Collects what the client sends before its octets may flow, at most what `in` holds: a client whose reads were stopped
- * would not be seen leaving. False: the session has ended.
+ * Collects what the client sends before its octets may flow, at most what `in` holds: a client
+ * whose reads were stopped would not be seen leaving. False: the session has ended.
  */
 static bool collect_early(struct session *s)
 {
@@ -34,7 +35,8 @@ static bool collect_early(struct session *s)
             return false;
         }
         if (n == 0) {
-            /* Its FIN. With nothing sent before, no ClientHello can come any more. Otherwise the relay passes it on. */
+            /* Its FIN. With nothing sent before, no ClientHello can come any more. Otherwise the
+             * relay passes it on. */
             s->tunnel.way[TUNNEL_UP].ended = true;
             if (buf_len(&s->in) == 0 && gate_applies(s)) {
                 session_close(s, OUTCOME_CLIENT_LEFT);
@@ -83,7 +85,8 @@ static void relay(struct session *s)
 static void begin_relay(struct session *s)
 {
     tunnel_take_early(&s->tunnel, TUNNEL_UP, &s->in);
-    tunnel_take_early(&s->tunnel, TUNNEL_DOWN, &s->out); /* of the 200, if the client is that slow */
+    tunnel_take_early(&s->tunnel, TUNNEL_DOWN,
+                      &s->out); /* of the 200, if the client is that slow */
     metrics_add(s->ctx->metrics, METRIC_TUNNELS_OPENED, 1);
     session_go(s, SESSION_RELAY);
     relay(s);

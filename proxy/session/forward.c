@@ -1,6 +1,6 @@
 /*
- * forward.c - one plain-HTTP exchange: the request goes up and the response comes down, both streamed, both re-framed
- * from parsed values (RFC 9112 sections 6, 7 and 9).
+ * forward.c - one plain-HTTP exchange: the request goes up and the response comes down, both
+ * streamed, both re-framed from parsed values (RFC 9112 sections 6, 7 and 9).
  */
 #include "proxy/session/session_impl.h"
 
@@ -28,13 +28,13 @@ struct exchange {
     size_t scanned; /* of the response head */
     uint64_t sent;  /* octets the origin's connection took */
     unsigned client_minor;
-    unsigned interim;       /* 1xx responses so far */
-    bool client_persists;   /* the client would like to go on */
-    bool idempotent;        /* and without a body: may be repeated */
-    bool pooled;            /* the connection had been used before */
-    bool request_ended;     /* all of it is in `up` or sent */
-    bool origin_deaf;       /* the origin takes no more; its response may still come */
-    bool responded;         /* the final response head has come */
+    unsigned interim;     /* 1xx responses so far */
+    bool client_persists; /* the client would like to go on */
+    bool idempotent;      /* and without a body: may be repeated */
+    bool pooled;          /* the connection had been used before */
+    bool request_ended;   /* all of it is in `up` or sent */
+    bool origin_deaf;     /* the origin takes no more; its response may still come */
+    bool responded;       /* the final response head has come */
     bool response_ended;
     bool keep_origin;
     bool close_client;
@@ -63,8 +63,8 @@ static struct span method_of(const struct session *s)
 /* RFC 9110 section 9.2.2. */
 static bool method_is_idempotent(struct span method)
 {
-    static const struct span names[] = {{"GET", 3},     {"HEAD", 4},  {"OPTIONS", 7},
-                                        {"TRACE", 5},   {"PUT", 3},   {"DELETE", 6}};
+    static const struct span names[] = {{"GET", 3},   {"HEAD", 4}, {"OPTIONS", 7},
+                                        {"TRACE", 5}, {"PUT", 3},  {"DELETE", 6}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (span_is(method, names[i]))
             return true;
@@ -125,7 +125,8 @@ static int deliver_end(struct buf *queue, bool chunked, const struct body *body)
 
 /* ---- request ---- */
 
-/* The origin stopped taking octets. Its response, perhaps a refusal of the body, may be on its way. */
+/* The origin stopped taking octets. Its response, perhaps a refusal of the body, may be on its way.
+ */
 static void origin_is_deaf(struct exchange *ex)
 {
     ex->origin_deaf = true;
@@ -152,8 +153,8 @@ static bool feed_request(struct session *s, struct span data, size_t *used)
     for (;;) {
         size_t step = 0;
         struct span payload = {"", 0};
-        enum body_event event = body_next(&ex->request_body, data.ptr + *used, data.len - *used,
-                                          &step, &payload, &why);
+        enum body_event event =
+            body_next(&ex->request_body, data.ptr + *used, data.len - *used, &step, &payload, &why);
         *used += step;
         if (event == BODY_MORE)
             return true;
@@ -175,7 +176,8 @@ static bool feed_request(struct session *s, struct span data, size_t *used)
     }
 }
 
-/* Octets of the body that came with the head or behind the last request. False: the session has ended. */
+/* Octets of the body that came with the head or behind the last request. False: the session has
+ * ended. */
 static bool feed_from_buffer(struct session *s)
 {
     size_t used;
@@ -190,7 +192,8 @@ static bool feed_from_client(struct session *s)
 {
     size_t most = s->ctx->options->buffer_octets;
     most = most < s->ctx->scratch_octets ? most : s->ctx->scratch_octets;
-    most = most < buf_room(&s->in) ? most : buf_room(&s->in); /* the next request's may come with it */
+    most =
+        most < buf_room(&s->in) ? most : buf_room(&s->in); /* the next request's may come with it */
     ssize_t n = stream_receive(&s->client, s->ctx->scratch, most);
     if (n == -EAGAIN)
         return false;
@@ -236,7 +239,8 @@ static bool pump_up(struct session *s)
 
 /* ---- response ---- */
 
-/* RFC 9112 section 9.3: HTTP/1.1 persists unless it says close, an HTTP/1.0 response if it says keep-alive. */
+/* RFC 9112 section 9.3: HTTP/1.1 persists unless it says close, an HTTP/1.0 response if it says
+ * keep-alive. */
 static bool response_persists(const struct head *head)
 {
     if (head_list_has(head, SPAN("Connection"), SPAN("close")))
@@ -247,9 +251,8 @@ static bool response_persists(const struct head *head)
 static int pass_interim(struct session *s, const struct head *head)
 {
     struct exchange *ex = s->exchange;
-    struct rewrite_response r = {.head = head,
-                                 .client_minor = ex->client_minor,
-                                 .via = span_of(s->ctx->options->name)};
+    struct rewrite_response r = {
+        .head = head, .client_minor = ex->client_minor, .via = span_of(s->ctx->options->name)};
     /* An HTTP/1.0 client knows no 1xx (RFC 9110 section 15.2). */
     return ex->client_minor > 0 ? rewrite_response(&ex->down, &r) : 0;
 }
@@ -262,8 +265,7 @@ static int begin_response(struct session *s, const struct head *head)
     bool framed = kind != BODY_UNTIL_CLOSE && (kind != BODY_CHUNKED || ex->client_minor > 0);
     ex->responded = true;
     ex->keep_origin = response_persists(head) && kind != BODY_UNTIL_CLOSE;
-    ex->close_client =
-        !framed || !ex->client_persists || !ex->request_ended || s->ctx->draining;
+    ex->close_client = !framed || !ex->client_persists || !ex->request_ended || s->ctx->draining;
     s->record.status = head->status;
     s->record.first_octet_us = clock_us() - s->record.started_us;
     struct rewrite_response r = {
@@ -295,12 +297,14 @@ static enum outcome take_head(struct session *s, const struct head *head, const 
             return OUTCOME_RESPONSE_MALFORMED;
         rc = begin_response(s, head);
     }
-    return rc == 0 ? OUTCOME_OK : rc == -ENOBUFS ? OUTCOME_RESPONSE_HEAD_TOO_LARGE : OUTCOME_NO_MEMORY;
+    return rc == 0          ? OUTCOME_OK
+           : rc == -ENOBUFS ? OUTCOME_RESPONSE_HEAD_TOO_LARGE
+                            : OUTCOME_NO_MEMORY;
 }
 
 /*
- * Takes response heads off the front of `*data`. What is left of an incomplete one stays there. False: the session has
- * answered or ended.
+ * Takes response heads off the front of `*data`. What is left of an incomplete one stays there.
+ * False: the session has answered or ended.
  */
 static bool feed_heads(struct session *s, struct span *data)
 {
@@ -312,8 +316,8 @@ static bool feed_heads(struct session *s, struct span *data)
                                              &s->ctx->options->head, &ex->scanned, &why);
         if (result == HEAD_MORE)
             return true;
-        enum outcome verdict = result == HEAD_OK ? take_head(s, &head, &why)
-                                                 : route_head_fault(result, HEAD_RESPONSE);
+        enum outcome verdict =
+            result == HEAD_OK ? take_head(s, &head, &why) : route_head_fault(result, HEAD_RESPONSE);
         if (verdict != OUTCOME_OK) {
             session_refuse(s, verdict, span_of(why != NULL ? why : ""));
             return false;
@@ -335,8 +339,8 @@ static bool feed_body(struct session *s, struct span data)
     while (rc == 0) {
         size_t step = 0;
         struct span payload = {"", 0};
-        enum body_event event = body_next(&ex->response_body, data.ptr + used, data.len - used,
-                                          &step, &payload, &why);
+        enum body_event event =
+            body_next(&ex->response_body, data.ptr + used, data.len - used, &step, &payload, &why);
         used += step;
         if (event == BODY_MORE)
             return true;
@@ -348,14 +352,16 @@ static bool feed_body(struct session *s, struct span data)
         if (event == BODY_END) {
             ex->response_ended = true;
             if (used < data.len)
-                ex->keep_origin = false; /* octets nobody asked for: never another request's response */
+                ex->keep_origin =
+                    false; /* octets nobody asked for: never another request's response */
             rc = deliver_end(&ex->down, chunked, &ex->response_body);
             break;
         }
         rc = deliver_payload(&ex->down, &s->client, chunked, payload, &s->record.octets_down);
     }
     if (rc != 0)
-        session_abort(s, rc == -ENOMEM || rc == -ENOBUFS ? OUTCOME_NO_MEMORY : OUTCOME_CLIENT_RESET);
+        session_abort(s,
+                      rc == -ENOMEM || rc == -ENOBUFS ? OUTCOME_NO_MEMORY : OUTCOME_CLIENT_RESET);
     return rc == 0;
 }
 
@@ -496,7 +502,8 @@ static void set_patience(struct session *s)
     const struct session_options *o = s->ctx->options;
     const struct exchange *ex = s->exchange;
     bool waiting_for_head = !ex->responded && ex->request_ended && buf_len(&ex->up) == 0;
-    deadline_set(s->ctx->net.deadlines, &s->deadline, waiting_for_head ? o->response_ms : o->body_ms);
+    deadline_set(s->ctx->net.deadlines, &s->deadline,
+                 waiting_for_head ? o->response_ms : o->body_ms);
 }
 
 static void pump(struct session *s)
@@ -542,8 +549,10 @@ static struct exchange *exchange_create(const struct session_options *o, size_t 
     struct exchange *ex = calloc(1, sizeof *ex);
     if (ex == NULL)
         return NULL;
-    /* A rewritten head is a little longer than it came (Via, Host); one receive's worth may wait behind it. */
-    size_t head_max = 2 * (o->head.head_octets > head_octets ? o->head.head_octets : head_octets) + 4096;
+    /* A rewritten head is a little longer than it came (Via, Host); one receive's worth may wait
+     * behind it. */
+    size_t head_max =
+        2 * (o->head.head_octets > head_octets ? o->head.head_octets : head_octets) + 4096;
     buf_init(&ex->up, head_max + 2 * o->buffer_octets);
     buf_init(&ex->down, head_max + 2 * o->buffer_octets);
     buf_init(&ex->reply, o->head.head_octets + o->buffer_octets);
@@ -590,7 +599,8 @@ void forward_begin(struct session *s, const struct head *head, struct route *r)
         session_refuse(s, rc == -ENOBUFS ? OUTCOME_HEAD_TOO_LARGE : OUTCOME_NO_MEMORY, SPAN(""));
         return;
     }
-    bool bodyless = r->body.kind == BODY_NONE || (r->body.kind == BODY_LENGTH && r->body.length == 0);
+    bool bodyless =
+        r->body.kind == BODY_NONE || (r->body.kind == BODY_LENGTH && r->body.length == 0);
     ex->host = r->host;
     ex->client_minor = head->minor;
     ex->client_persists = session_client_persists(head);

@@ -39,7 +39,8 @@ static void decide_forward(struct route *r, const struct head *head, const struc
         refuse(r, OUTCOME_BAD_FRAMING);
     else
         decide_host(r, policy);
-    /* TRACE or OPTIONS that may go no further: we are its final recipient (RFC 9110 section 7.6.2). */
+    /* TRACE or OPTIONS that may go no further: we are its final recipient (RFC 9110 section 7.6.2).
+     */
     if (r->kind == ROUTE_FORWARD && rewrite_max_forwards_zero(head))
         refuse(r, OUTCOME_METHOD_NOT_ALLOWED);
 }
@@ -55,8 +56,9 @@ void route_decide(struct route *r, const struct head *head, const struct policy 
     }
     switch (r->target.form) {
     case TARGET_AUTHORITY:
-        /* Content-Length on CONNECT has no meaning and a body no place (RFC 9110 section 9.3.6); what follows the
-         * head belongs to the tunnel. A coding would be a second opinion on that, so it is refused. */
+        /* Content-Length on CONNECT has no meaning and a body no place (RFC 9110 section 9.3.6);
+         * what follows the head belongs to the tunnel. A coding would be a second opinion on that,
+         * so it is refused. */
         r->kind = ROUTE_TUNNEL;
         r->class.protocol = PROTOCOL_TUNNEL;
         if (head_find(head, SPAN("Transfer-Encoding")) != NULL)

@@ -1,7 +1,9 @@
 /*
- * route.h - a request head -> what to do with it: tunnel, forward, own page, or refuse; with the policy's word on it.
+ * route.h - a request head -> what to do with it: tunnel, forward, own page, or refuse; with the
+ * policy's word on it.
  *
- * Pure: no socket, no clock, no state. Order of DESIGN section 4: target, host name, port, allowlist. Any thread.
+ * Pure: no socket, no clock, no state. Order of DESIGN section 4: target, host name, port,
+ * allowlist. Any thread.
  */
 #ifndef CERTFERRY_SESSION_ROUTE_H
 #define CERTFERRY_SESSION_ROUTE_H
@@ -23,9 +25,10 @@ enum route_kind {
 struct route {
     enum route_kind kind;
     enum outcome refusal;
-    const char *why;       /* static; what exactly is wrong, or NULL */
-    struct target target;  /* spans into the head */
-    struct hostname host;  /* of ROUTE_TUNNEL and ROUTE_FORWARD; `named` says whether it was understood */
+    const char *why;      /* static; what exactly is wrong, or NULL */
+    struct target target; /* spans into the head */
+    struct hostname
+        host; /* of ROUTE_TUNNEL and ROUTE_FORWARD; `named` says whether it was understood */
     bool named;
     struct classified class;
     struct body body; /* framing of the request's body; released by the caller */

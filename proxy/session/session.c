@@ -15,8 +15,8 @@
 
 static const unsigned may_go[SESSION_STATE_COUNT] = {
     [SESSION_IDLE] = BIT(SESSION_HEAD) | BIT(SESSION_CLOSING),
-    [SESSION_HEAD] = BIT(SESSION_CONNECT) | BIT(SESSION_EXCHANGE) | BIT(SESSION_ANSWER) |
-                     BIT(SESSION_CLOSING),
+    [SESSION_HEAD] =
+        BIT(SESSION_CONNECT) | BIT(SESSION_EXCHANGE) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_CONNECT] = BIT(SESSION_HELLO) | BIT(SESSION_RELAY) | BIT(SESSION_EXCHANGE) |
                         BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_HELLO] = BIT(SESSION_RELAY) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
@@ -28,7 +28,8 @@ static const unsigned may_go[SESSION_STATE_COUNT] = {
     [SESSION_CLOSING] = 0,
 };
 
-/* How long a session may stay in a state; forward.c sets finer ones inside SESSION_EXCHANGE. 0: no limit here. */
+/* How long a session may stay in a state; forward.c sets finer ones inside SESSION_EXCHANGE. 0: no
+ * limit here. */
 static uint64_t patience_ms(const struct session_options *o, enum session_state state)
 {
     switch (state) {
@@ -237,7 +238,8 @@ static void answer_page(struct session *s, const struct head *head, const struct
 {
     const struct session_options *o = s->ctx->options;
     const char *operation = "";
-    bool bodyless = r->body.kind == BODY_NONE || (r->body.kind == BODY_LENGTH && r->body.length == 0);
+    bool bodyless =
+        r->body.kind == BODY_NONE || (r->body.kind == BODY_LENGTH && r->body.length == 0);
     s->keep = bodyless && session_client_persists(head) && !s->ctx->draining;
     struct control_request request = {
         .head = head,
@@ -261,7 +263,8 @@ static void answer_page(struct session *s, const struct head *head, const struct
     session_send_answer(s);
 }
 
-/* What was refused, in words: the parser's or policy's reason, with host and port where they matter. */
+/* What was refused, in words: the parser's or policy's reason, with host and port where they
+ * matter. */
 static void refuse_route(struct session *s, const struct route *r)
 {
     char detail[HOSTNAME_MAX + 128];
@@ -279,9 +282,10 @@ static void refuse_route(struct session *s, const struct route *r)
 static void note_request(struct session *s, const struct head *head, const struct route *r)
 {
     struct access_record *record = &s->record;
-    (void)snprintf(record->method, sizeof record->method, "%.*s",
-                   (int)(head->method.len < ACCESS_METHOD_MAX ? head->method.len : ACCESS_METHOD_MAX),
-                   head->method.ptr);
+    (void)snprintf(
+        record->method, sizeof record->method, "%.*s",
+        (int)(head->method.len < ACCESS_METHOD_MAX ? head->method.len : ACCESS_METHOD_MAX),
+        head->method.ptr);
     if (r->named)
         access_record_text(&record->host, span_of(r->host.text));
     else if (r->target.host.len > 0)
@@ -348,7 +352,8 @@ static void parse_head(struct session *s)
 /* One receive into `in`. False: nothing came, or the session has ended. */
 static bool receive_head(struct session *s)
 {
-    /* Grows with what is there, so that a long SCEP GET costs few receives and an idle client little memory. */
+    /* Grows with what is there, so that a long SCEP GET costs few receives and an idle client
+     * little memory. */
     size_t want = buf_len(&s->in) > 1024 ? buf_len(&s->in) : 1024;
     want = want < buf_room(&s->in) ? want : buf_room(&s->in);
     char *to = buf_reserve(&s->in, want);
@@ -583,7 +588,7 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
 void session_drain_all(struct session_context *ctx)
 {
     ctx->draining = true;
-    LIST_EACH_SAFE(at, after, &ctx->sessions) {
+    LIST_EACH_SAFE (at, after, &ctx->sessions) {
         struct session *s = LIST_ITEM(at, struct session, node);
         if (s->state == SESSION_IDLE || (s->state == SESSION_HEAD && !s->record.active))
             session_close(s, OUTCOME_OK);
@@ -592,7 +597,7 @@ void session_drain_all(struct session_context *ctx)
 
 void session_close_all(struct session_context *ctx)
 {
-    LIST_EACH_SAFE(at, after, &ctx->sessions) {
+    LIST_EACH_SAFE (at, after, &ctx->sessions) {
         session_close(LIST_ITEM(at, struct session, node), OUTCOME_DRAIN_ENDED);
     }
 }

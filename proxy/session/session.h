@@ -1,7 +1,8 @@
 /*
  * session.h - one client connection's life: a state machine from accept to the last octet.
  *
- * Knows no configuration file and no roster: what it needs comes as options and a context. Loop thread only.
+ * Knows no configuration file and no roster: what it needs comes as options and a context. Loop
+ * thread only.
  */
 #ifndef CERTFERRY_SESSION_SESSION_H
 #define CERTFERRY_SESSION_SESSION_H

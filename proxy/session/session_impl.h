@@ -1,5 +1,6 @@
 /*
- * session_impl.h - the session's struct and moves, for the files that play its parts: session.c, connect.c, forward.c.
+ * session_impl.h - the session's struct and moves, for the files that play its parts: session.c,
+ * connect.c, forward.c.
  *
  * Nobody else includes this. Loop thread only.
  */
@@ -16,12 +17,14 @@ enum session_state {
     SESSION_IDLE,     /* client open, between two requests; its next octet awaited */
     SESSION_HEAD,     /* client open; a request head awaited or incomplete */
     SESSION_CONNECT,  /* client open, dial under way */
-    SESSION_HELLO,    /* both open, tunnel promised; the client's first octets are collected, the origin unread */
+    SESSION_HELLO,    /* both open, tunnel promised; the client's first octets are collected, the
+                         origin unread */
     SESSION_RELAY,    /* both open; octets go both ways */
     SESSION_EXCHANGE, /* both open; one plain-HTTP request and its response */
     SESSION_ANSWER,   /* client open; an answer of ours is being written */
-    SESSION_LINGER,   /* client open, our FIN sent; what it still sends is dropped so that it can read the answer */
-    SESSION_CLOSING,  /* nothing open; freed when the last caller has left */
+    SESSION_LINGER, /* client open, our FIN sent; what it still sends is dropped so that it can read
+                       the answer */
+    SESSION_CLOSING, /* nothing open; freed when the last caller has left */
     SESSION_STATE_COUNT
 };
 
@@ -54,7 +57,8 @@ void session_close(struct session *s, enum outcome why);
 /* The same, but the client gets a reset: it must not take a cut response for a whole one. */
 void session_abort(struct session *s, enum outcome why);
 
-/* Answers with the outcome's text, tells the log, and closes once the client has had time to read it. */
+/* Answers with the outcome's text, tells the log, and closes once the client has had time to read
+ * it. */
 void session_refuse(struct session *s, enum outcome why, struct span detail);
 
 /* Sends what is in `out`. False: the client is gone and so is the session. */
@@ -72,7 +76,8 @@ void session_linger(struct session *s);
 /* Ready for the next request on this connection. */
 void session_next(struct session *s);
 
-/* Dials the record's host and port; the end comes to connect_established() or forward_established(). */
+/* Dials the record's host and port; the end comes to connect_established() or
+ * forward_established(). */
 void session_dial(struct session *s, const struct hostname *host);
 
 /* connect.c: CONNECT from its route to the end of its tunnel. */

@@ -131,7 +131,8 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
         give_up_way(down);
     if (t->origin_broke)
         give_up_way(up);
-    /* A receiver that is gone may have left octets of its own to read: they go out before the end. */
+    /* A receiver that is gone may have left octets of its own to read: they go out before the end.
+     */
     if (t->client_broke && t->origin_broke)
         return TUNNEL_CLOSED;
     if (up->closed && down->closed)

@@ -1,9 +1,10 @@
 /*
  * tunnel.h - both directions between two streams: back-pressure, half-close, bounded memory.
  *
- * Octets pass unread and unchanged; no TLS library is anywhere near. Holds memory only while a receiver is slower than
- * its sender, and then at most one receive's worth each way. Serves CONNECT; later SNI pass-through and the agent alike.
- * Has no timers and no callbacks: its owner calls tunnel_pump() when a stream is ready. Loop thread only.
+ * Octets pass unread and unchanged; no TLS library is anywhere near. Holds memory only while a
+ * receiver is slower than its sender, and then at most one receive's worth each way. Serves
+ * CONNECT; later SNI pass-through and the agent alike. Has no timers and no callbacks: its owner
+ * calls tunnel_pump() when a stream is ready. Loop thread only.
  */
 #ifndef CERTFERRY_SESSION_TUNNEL_H
 #define CERTFERRY_SESSION_TUNNEL_H
@@ -39,12 +40,14 @@ enum tunnel_status {
 /* `max` octets may wait in each direction. Allocates nothing. */
 void tunnel_init(struct tunnel *t, size_t max);
 
-/* Takes octets that were there before the tunnel was open, as the first of `way`; `early` is empty afterwards. */
+/* Takes octets that were there before the tunnel was open, as the first of `way`; `early` is empty
+ * afterwards. */
 void tunnel_take_early(struct tunnel *t, unsigned way, struct buf *early);
 
 /*
- * Moves what can be moved. `scratch` (of `size` octets) is used during the call only. A long turn ends early and resumes
- * itself on the loop's next round, so that one fast pair cannot starve the others.
+ * Moves what can be moved. `scratch` (of `size` octets) is used during the call only. A long turn
+ * ends early and resumes itself on the loop's next round, so that one fast pair cannot starve the
+ * others.
  */
 enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct stream *origin,
                                char *scratch, size_t size);

@@ -89,7 +89,7 @@ static bool make_room(struct upstream_pool *p, const struct upstream_key *key)
         return false;
     size_t same = 0;
     struct idle *oldest_same = NULL;
-    LIST_EACH(at, &p->idle) {
+    LIST_EACH (at, &p->idle) {
         struct idle *i = LIST_ITEM(at, struct idle, node);
         if (!leads_to(i, key))
             continue;
@@ -139,7 +139,7 @@ static bool is_quiet(int fd)
 static struct idle *find(struct upstream_pool *p, const struct upstream_key *key)
 {
     struct idle *best = NULL;
-    LIST_EACH(at, &p->idle) {
+    LIST_EACH (at, &p->idle) {
         struct idle *i = LIST_ITEM(at, struct idle, node);
         if (!leads_to(i, key))
             continue;

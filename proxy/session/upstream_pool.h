@@ -1,8 +1,9 @@
 /*
- * upstream_pool.h - idle connections to plain-HTTP origins, kept by one worker for the next request.
+ * upstream_pool.h - idle connections to plain-HTTP origins, kept by one worker for the next
+ * request.
  *
- * A connection on which anything arrives while it is idle (a FIN, or octets nobody asked for) is closed at once, so no
- * request can ever meet another's response. Knows no HTTP. Loop thread only.
+ * A connection on which anything arrives while it is idle (a FIN, or octets nobody asked for) is
+ * closed at once, so no request can ever meet another's response. Knows no HTTP. Loop thread only.
  */
 #ifndef CERTFERRY_SESSION_UPSTREAM_POOL_H
 #define CERTFERRY_SESSION_UPSTREAM_POOL_H
@@ -27,7 +28,8 @@ struct upstream_pool;
 struct upstream_pool *upstream_pool_create(const struct netloop *net);
 void upstream_pool_destroy(struct upstream_pool *p);
 
-/* New limits; all idle connections are closed, as the policy that let them be made may have changed. */
+/* New limits; all idle connections are closed, as the policy that let them be made may have
+ * changed. */
 void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_options *options);
 
 /* Where an idle connection leads. */
@@ -38,15 +40,16 @@ struct upstream_key {
 };
 
 /*
- * Takes the open `stream` into the pool, or closes it when there is no room: the oldest goes first. `stream` is not open
- * afterwards.
+ * Takes the open `stream` into the pool, or closes it when there is no room: the oldest goes first.
+ * `stream` is not open afterwards.
  */
 void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
                        const struct addr *address, struct stream *stream);
 
 /*
- * Opens `stream` with an idle connection and tells its address. False: there is none. The one that the same user had last
- * is preferred, as some servers (OpenSSL's CMP server) tie a transaction to its connection; then the youngest.
+ * Opens `stream` with an idle connection and tells its address. False: there is none. The one that
+ * the same user had last is preferred, as some servers (OpenSSL's CMP server) tie a transaction to
+ * its connection; then the youngest.
  */
 bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
                         struct stream *stream, struct addr *address);

@@ -181,8 +181,7 @@ static bool est_path(struct span path, struct classified *c)
     return true;
 }
 
-/* RFC 9811 section 3.3: "/.well-known/cmp", then perhaps "/p/profile", then perhaps an operation.
- */
+/* RFC 9811: "/.well-known/cmp", then perhaps "/p/profile", then perhaps an operation. */
 static bool cmp_path(struct span path, struct classified *c)
 {
     struct span rest, piece;

@@ -1,8 +1,9 @@
 /*
- * classify.h - which enrollment protocol a plain-HTTP request speaks, and which operation it asks for.
+ * classify.h - which enrollment protocol a plain-HTTP request speaks, and which operation it asks
+ * for.
  *
- * For log, metrics and allowed.protocols; looks at method, path, query and Content-Type only, never at a body.
- * Any thread.
+ * For log, metrics and allowed.protocols; looks at method, path, query and Content-Type only, never
+ * at a body. Any thread.
  */
 #ifndef CERTFERRY_WIRE_CLASSIFY_H
 #define CERTFERRY_WIRE_CLASSIFY_H
@@ -13,7 +14,8 @@
 
 struct classified {
     enum protocol protocol;
-    const char *operation; /* static: "simpleenroll", "GetCACaps", "PKIOperation", "directory", ...; "" if unknown */
+    const char *operation; /* static: "simpleenroll", "GetCACaps", "PKIOperation", "directory", ...;
+                              "" if unknown */
 };
 
 struct classified classify_request(const struct head *request, const struct target *target);

@@ -1,8 +1,9 @@
 /*
- * client_hello.h - the server name in a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3): read, never changed.
+ * client_hello.h - the server name in a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section
+ * 3): read, never changed.
  *
- * Takes the first octets of a tunnel in any pieces: the caller collects them and calls again with more. The hello may
- * be spread over several records. No OpenSSL here. Any thread.
+ * Takes the first octets of a tunnel in any pieces: the caller collects them and calls again with
+ * more. The hello may be spread over several records. No OpenSSL here. Any thread.
  */
 #ifndef CERTFERRY_WIRE_CLIENT_HELLO_H
 #define CERTFERRY_WIRE_CLIENT_HELLO_H
@@ -23,13 +24,18 @@ enum client_hello_result {
 
 struct client_hello {
     bool has_sni;
-    char sni[256];  /* host_name as sent, lower-cased, NUL-terminated; only octets of a DNS name */
+    char sni[256]; /* host_name as sent, lower-cased, NUL-terminated; only octets of a DNS name */
 };
 
-enum client_hello_result client_hello_parse(struct client_hello *hello, const char *data, size_t len);
+enum client_hello_result client_hello_parse(struct client_hello *hello, const char *data,
+                                            size_t len);
 
 /* A fatal TLS alert record (RFC 8446 section 6) that a client understands before any key exists. */
-enum tls_alert { TLS_ALERT_DECODE_ERROR = 50, TLS_ALERT_ACCESS_DENIED = 49, TLS_ALERT_UNRECOGNIZED_NAME = 112 };
+enum tls_alert {
+    TLS_ALERT_DECODE_ERROR = 50,
+    TLS_ALERT_ACCESS_DENIED = 49,
+    TLS_ALERT_UNRECOGNIZED_NAME = 112
+};
 enum { TLS_ALERT_OCTETS = 7 };
 void client_hello_alert(unsigned char out[TLS_ALERT_OCTETS], enum tls_alert alert);
 

@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /*
- * The strict scan: one pass over the octets that can stop anywhere and go on there. It keeps nothing but a position and
- * a state, so that a head sent octet by octet costs no more than one sent whole.
+ * The strict scan: one pass over the octets that can stop anywhere and go on there. It keeps
+ * nothing but a position and a state, so that a head sent octet by octet costs no more than one
+ * sent whole.
  */
 enum scan_state {
     SCAN_START = 0,
@@ -88,7 +89,7 @@ static const char *carriage_return_fault(enum scan_state state)
     }
 }
 
-/* `text` is for octets that are wrong only where they stand; those that are wrong everywhere have their own words. */
+/* `text` is for octets that are wrong only here; those wrong everywhere have their own words. */
 static enum head_result scan_fault(struct scan *s, unsigned char c, const char *text)
 {
     if (c == '\n')
@@ -182,6 +183,7 @@ static enum head_result scan_version(struct scan *s, unsigned char c)
 {
     static const char text[] = "neither HTTP/1.1 nor HTTP/1.0 where the version is due";
     static const char status[] = "status is not three digits from 100 to 599";
+    static const unsigned char name[] = "HTTP/";
     bool request = s->kind == HEAD_REQUEST;
     switch (s->state) {
     case SCAN_VERSION_MAJOR:
@@ -199,18 +201,17 @@ static enum head_result scan_version(struct scan *s, unsigned char c)
     case SCAN_STATUS_THIRD:
         return scan_expect(s, is_digit(c), c, s->state + 1, status);
     case SCAN_STATUS_END:
-        /* The grammar wants a space before an empty reason phrase too, but many servers leave it out. */
+        /* The grammar wants a space before an empty reason too, but many servers leave it out. */
         if (c == '\r')
             return scan_go(s, SCAN_LINE_LF);
         return scan_expect(s, c == ' ', c, SCAN_REASON, status);
     default:
         assert(s->state >= SCAN_VERSION_NAME && s->state < SCAN_VERSION_MAJOR);
-        return scan_expect(s, c == (unsigned char)"HTTP/"[s->state - SCAN_VERSION_NAME], c,
-                           s->state + 1, text);
+        return scan_expect(s, c == name[s->state - SCAN_VERSION_NAME], c, s->state + 1, text);
     }
 }
 
-/* request-line = method SP request-target SP HTTP-version (RFC 9112 section 3): single spaces, nothing else. */
+/* request-line = method SP request-target SP HTTP-version (RFC 9112 section 3). */
 static enum head_result scan_start_line(struct scan *s, unsigned char c)
 {
     size_t stop = s->line_end < s->end ? s->line_end : s->end;
@@ -446,14 +447,14 @@ static int on_complete(http_parser *p)
     return 2; /* neither body nor further message: only the head is fed */
 }
 
-/* Lengths are body.h's to judge, with better words: it refuses all that http-parser stops at here. */
+/* Lengths are body.h's to judge: it refuses, in better words, all that http-parser stops at. */
 static bool is_framing_fault(enum http_errno e)
 {
     return e == HPE_INVALID_CONTENT_LENGTH || e == HPE_UNEXPECTED_CONTENT_LENGTH ||
            e == HPE_INVALID_TRANSFER_ENCODING;
 }
 
-/* The library's own limit (80 KiB) is lower than limit.head may be set; ours has been applied before. */
+/* The library's own limit (80 KiB) is lower than limit.head may be; ours has been applied. */
 static void lift_parser_limit(void)
 {
     http_parser_set_max_header_size(INT_MAX);
@@ -492,7 +493,7 @@ static bool is_address_octet(unsigned char c)
     return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':' || c == '.';
 }
 
-/* uri-host [":" port] (RFC 9110 section 7.2); no percent-encoding, no comma, both legal and never seen. */
+/* uri-host [":" port] (RFC 9110 section 7.2), without percent-encoding and comma: never seen. */
 static bool host_is_plausible(struct span host)
 {
     size_t i = 0;
@@ -533,7 +534,7 @@ static const char *host_fault(const struct head *h)
     return host_is_plausible(host->value) ? NULL : "Host field is not host or host:port";
 }
 
-/* Every field is compared with every connection option when the head is sent onward: few are allowed. */
+/* When the head is sent onward every field is compared with every option: few are allowed. */
 static const char *connection_fault(const struct head *h)
 {
     size_t options = 0;
@@ -578,7 +579,7 @@ enum head_result head_parse(struct head *h, enum head_kind kind, const char *dat
     assert(limits->head_octets <= SIZE_MAX >> SCAN_STATE_BITS);
     struct scan s = {.data = data, .kind = kind};
     enum head_result r = scan_run(&s, len, limits, *scanned);
-    /* After a verdict the next call begins anew: with the next head, or with these octets at another place. */
+    /* After a verdict the next call begins anew, with the next head or with these octets moved. */
     *scanned = r == HEAD_MORE ? s.at << SCAN_STATE_BITS | s.state : 0;
     if (r == HEAD_OK) {
         h->kind = kind;

@@ -4,13 +4,13 @@
 #include <stdio.h>
 
 enum {
-    DETAIL_MAX = 256,      /* octets of a refused name or the like that are repeated to its sender */
-    EXTRA_MAX = 1024,      /* our own field lines of a refusal: they hold nothing of a peer's */
-    TEXT_MAX = 4096,       /* text of a refusal */
-    RETRY_AFTER_S = 10,    /* bursts of a device fleet are over by then */
+    DETAIL_MAX = 256,   /* octets of a refused name or the like that are repeated to its sender */
+    EXTRA_MAX = 1024,   /* our own field lines of a refusal: they hold nothing of a peer's */
+    TEXT_MAX = 4096,    /* text of a refusal */
+    RETRY_AFTER_S = 10, /* bursts of a device fleet are over by then */
 };
 
-/* No length, no further field, nothing behind the empty line: clients differ on what they bear there. */
+/* No length, no further field, nothing behind the empty line: there clients differ. */
 const struct span reply_connect_established = {"HTTP/1.1 200 Connection established\r\n\r\n", 39};
 
 /* IMF-fixdate. Not by strftime, which speaks the locale's language. */
@@ -38,7 +38,7 @@ static int undo(struct buf *out, size_t len, int rc)
 
 static int add_head(struct buf *out, const struct reply *r)
 {
-    /* These end with the head by definition (RFC 9112 section 6.3); a length there only confuses. */
+    /* These end with the head by definition (RFC 9112 section 6.3): a length only confuses. */
     bool bodiless = r->status < 200 || r->status == 204 || r->status == 304;
     int rc = buf_printf(out, "HTTP/1.1 %03u %s\r\n", r->status, r->phrase);
     if (rc == 0)
@@ -65,7 +65,7 @@ int reply_write(struct buf *out, const struct reply *r)
     return undo(out, before, add_head(out, r));
 }
 
-/* Peer input as printable ASCII on one line: nothing in it can end the line or act on a terminal. */
+/* Peer input as printable ASCII: nothing in it can end the line or act on a terminal. */
 static int add_escaped(struct buf *out, struct span s)
 {
     size_t len = s.len < DETAIL_MAX ? s.len : DETAIL_MAX;
@@ -123,7 +123,7 @@ static bool is_token(const char *text)
     return *text != '\0' && strspn(text, alpha) > 0 && text[strspn(text, rest)] == '\0';
 }
 
-/* The field lines of a refusal, ended by NUL. Without no-store a 404 or 414 may be cached (RFC 9110 section 15.1). */
+/* Field lines ended by NUL. Without no-store a 404 or 414 may be kept (RFC 9110 section 15.1). */
 static int add_fields(struct buf *out, const struct outcome_info *info, const char *name)
 {
     int rc = buf_add_str(out, "Cache-Control: no-store\r\n");

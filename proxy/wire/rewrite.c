@@ -1,44 +1,87 @@
 #include "proxy/wire/rewrite.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stddef.h>
+#include <assert.h>
 #include <stdio.h>
 
-/* ---- which fields go onward ---- */
+enum { HTTP_PORT = 80, MAX_FORWARDS_MAX = 1000000 };
 
-/* Meant for one connection only, whether Connection names them or not (RFC 9110 section 7.6.1). */
-static const struct span hop_by_hop[] = {
-    {"Connection", 10}, {"Keep-Alive", 10}, {"TE", 2}, {"Transfer-Encoding", 17}, {"Upgrade", 7},
+/* Adds to a buffer until something fails; what was added is then taken back. */
+struct writer {
+    struct buf *out;
+    size_t before;
+    int rc;
 };
 
-/*
- * Connection may not name these away: a request would change its meaning on the way ("hop-by-hop header abuse").
- * RFC 9110 section 7.6.1 forbids a sender to list fields that are meant for all recipients.
- */
-static const struct span kept_all_the_same[] = {
-    {"Host", 4},
-    {"Content-Length", 14},
-    {"Content-Type", 12},
-    {"Content-Encoding", 16},
-    {"Authorization", 13},
-    {"Cookie", 6},
-    {"Expect", 6},
-    {"Max-Forwards", 12},
-    {"Via", 3},
-    {"Forwarded", 9},
-    {"X-Forwarded-For", 15},
-    {"X-Forwarded-Host", 16},
-    {"X-Forwarded-Proto", 17},
-    {"Cache-Control", 13},
-    {"Set-Cookie", 10},
-    {"Location", 8},
-    {"Retry-After", 11},
-    {"Replay-Nonce", 12},
-    {"WWW-Authenticate", 16},
-};
+static struct writer writer_begin(struct buf *out)
+{
+    return (struct writer){.out = out, .before = buf_len(out)};
+}
 
-static bool is_one_of(struct span name, const struct span *list, size_t count)
+static int writer_end(struct writer *w)
+{
+    if (w->rc != 0)
+        w->out->end = w->out->start + w->before;
+    return w->rc;
+}
+
+static void put(struct writer *w, struct span s)
+{
+    if (w->rc == 0)
+        w->rc = buf_add_span(w->out, s);
+}
+
+static void put_number(struct writer *w, uint64_t n)
+{
+    if (w->rc == 0)
+        w->rc = buf_printf(w->out, "%llu", (unsigned long long)n);
+}
+
+static void put_field(struct writer *w, struct span name, struct span value)
+{
+    put(w, name);
+    put(w, SPAN(":"));
+    if (value.len > 0)
+        put(w, SPAN(" "));
+    put(w, value);
+    put(w, SPAN("\r\n"));
+}
+
+static void put_number_field(struct writer *w, struct span name, uint64_t n)
+{
+    put(w, name);
+    put(w, SPAN(": "));
+    put_number(w, n);
+    put(w, SPAN("\r\n"));
+}
+
+/* One field line of all values that came under `name`, in order; the caller adds the last. */
+static void put_list_begin(struct writer *w, const struct head *h, struct span name)
+{
+    put(w, name);
+    put(w, SPAN(": "));
+    for (size_t i = 0; i < h->field_count; i++) {
+        if (h->field[i].value.len == 0 || !span_is_nocase(h->field[i].name, name))
+            continue;
+        put(w, h->field[i].value);
+        put(w, SPAN(", "));
+    }
+}
+
+/* RFC 9110 section 7.6.3: the version in which the message came to us, and our name. */
+static void put_via(struct writer *w, const struct head *h, struct span pseudonym)
+{
+    put_list_begin(w, h, SPAN("Via"));
+    put(w, h->minor == 0 ? SPAN("1.0 ") : SPAN("1.1 "));
+    put(w, pseudonym);
+    put(w, SPAN("\r\n"));
+}
+
+static bool has_prefix(struct span s, struct span prefix)
+{
+    return s.len > prefix.len && span_is_nocase((struct span){s.ptr, prefix.len}, prefix);
+}
+
+static bool is_in(struct span name, const struct span *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (span_is_nocase(name, list[i]))
@@ -46,253 +89,299 @@ static bool is_one_of(struct span name, const struct span *list, size_t count)
     }
     return false;
 }
-#define IS_ONE_OF(name, list) is_one_of(name, list, sizeof(list) / sizeof *(list))
+#define IS_IN(name, list) is_in(name, list, sizeof(list) / sizeof *(list))
+#define NAME(literal) (literal), sizeof(literal) - 1
 
-static bool has_prefix(struct span name, struct span prefix)
+/*
+ * Never end-to-end (RFC 9110 section 7.6.1). Proxy-* is all of it; HTTP2-Settings belongs to an
+ * Upgrade to h2c (RFC 7540 section 3.2), which must not slip through a proxy either.
+ */
+static bool is_hop_by_hop(struct span name)
 {
-    return name.len >= prefix.len && strncasecmp(name.ptr, prefix.ptr, prefix.len) == 0;
+    static const struct span names[] = {{NAME("Connection")}, {NAME("Keep-Alive")},
+                                        {NAME("TE")},         {NAME("Transfer-Encoding")},
+                                        {NAME("Upgrade")},    {NAME("HTTP2-Settings")}};
+    return IS_IN(name, names) || has_prefix(name, SPAN("Proxy-"));
 }
 
-/* All Proxy-* fields are for the next hop, and for it alone; Proxy-Status is for all (RFC 9209 section 2). */
-static bool is_proxy_field(struct span name)
+/*
+ * Fields that a connection option cannot take away. A sender must not name them (RFC 9110
+ * section 7.6.1); attackers do, so that the origin misses a credential or sees another sender
+ * ("hop-by-hop header abuse").
+ */
+static bool is_protected(struct span name)
 {
-    return has_prefix(name, SPAN("Proxy-")) && !span_is_nocase(name, SPAN("Proxy-Status"));
+    static const struct span names[] = {
+        {NAME("Host")},          {NAME("Authorization")},    {NAME("Cookie")},
+        {NAME("Cache-Control")}, {NAME("Expect")},           {NAME("Max-Forwards")},
+        {NAME("Via")},           {NAME("Forwarded")},        {NAME("Location")},
+        {NAME("Set-Cookie")},    {NAME("WWW-Authenticate")}, {NAME("Retry-After")},
+        {NAME("Replay-Nonce")},
+    };
+    return IS_IN(name, names) || has_prefix(name, SPAN("Content-")) ||
+           has_prefix(name, SPAN("X-Forwarded-"));
 }
 
-static bool goes_onward(const struct head *h, struct span name)
+/* The options of all Connection fields. */
+struct options {
+    struct span name[HEAD_CONNECTION_OPTIONS_MAX];
+    size_t count;
+};
+
+static struct span next_element(struct span *list)
 {
-    if (IS_ONE_OF(name, hop_by_hop) || is_proxy_field(name))
-        return false;
-    return IS_ONE_OF(name, kept_all_the_same) || !head_list_has(h, SPAN("Connection"), name);
+    const char *comma = memchr(list->ptr, ',', list->len);
+    size_t len = comma != NULL ? (size_t)(comma - list->ptr) : list->len;
+    struct span s = {list->ptr, len};
+    size_t used = comma != NULL ? len + 1 : len;
+    *list = (struct span){list->ptr + used, list->len - used};
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = (struct span){s.ptr + 1, s.len - 1};
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
 }
 
-/* ---- pieces ---- */
-
-static int add_field(struct buf *out, struct span name, struct span value)
+static void options_read(struct options *o, const struct head *h)
 {
-    char *to = buf_reserve(out, name.len + value.len + 4);
-    if (to == NULL)
-        return -errno;
-    memcpy(to, name.ptr, name.len);
-    memcpy(to + name.len, ": ", 2);
-    if (value.len > 0)
-        memcpy(to + name.len + 2, value.ptr, value.len);
-    memcpy(to + name.len + 2 + value.len, "\r\n", 2);
-    buf_commit(out, name.len + value.len + 4);
-    return 0;
-}
-
-/* The values of all fields of that name as one list, then `last`. Adding to a list must keep its order. */
-static int add_list(struct buf *out, const struct head *h, struct span name, const char *last)
-{
-    int rc = buf_printf(out, "%.*s: ", SPAN_ARGS(name));
-    for (size_t i = 0; i < h->field_count && rc == 0; i++) {
-        if (!span_is_nocase(h->field[i].name, name) || h->field[i].value.len == 0)
+    o->count = 0;
+    for (size_t i = 0; i < h->field_count; i++) {
+        struct span list = h->field[i].value;
+        if (!span_is_nocase(h->field[i].name, SPAN("Connection")))
             continue;
-        rc = buf_add_span(out, h->field[i].value);
-        if (rc == 0)
-            rc = buf_add_str(out, ", ");
+        while (list.len > 0) {
+            struct span option = next_element(&list);
+            if (option.len == 0)
+                continue;
+            assert(o->count < HEAD_CONNECTION_OPTIONS_MAX); /* head_parse() allows no more */
+            o->name[o->count++] = option;
+        }
     }
-    return rc == 0 ? buf_printf(out, "%s\r\n", last) : rc;
 }
 
-static int add_via(struct buf *out, const struct head *h, struct span name)
+/* Whether the field goes on as it came, as far as requests and responses have the same rules. */
+static bool is_passed(struct span name, const struct options *o, bool chunked)
 {
-    char entry[160];
-    int n = snprintf(entry, sizeof entry, "1.%u %.*s", h->minor, SPAN_ARGS(name));
-    return n > 0 ? add_list(out, h, SPAN("Via"), entry) : -EINVAL;
-}
-
-static int add_framing(struct buf *out, const struct body *body)
-{
-    if (body->kind == BODY_CHUNKED)
-        return buf_add_str(out, "Transfer-Encoding: chunked\r\n");
-    if (body->kind == BODY_LENGTH)
-        return buf_printf(out, "Content-Length: %" PRIu64 "\r\n", body->length);
-    return 0;
-}
-
-/* Digits only, so that what is written is what was understood. */
-static bool parse_max_forwards(const struct head *h, uint64_t *value)
-{
-    const struct head_field *f = head_find(h, SPAN("Max-Forwards"));
-    if (f == NULL || f->value.len == 0 || f->value.len > 9)
+    static const struct span rewritten[] = {{NAME("Content-Length")}, {NAME("Via")}};
+    if (is_hop_by_hop(name) || IS_IN(name, rewritten))
         return false;
-    *value = 0;
-    for (size_t i = 0; i < f->value.len; i++) {
-        if (f->value.ptr[i] < '0' || f->value.ptr[i] > '9')
-            return false;
-        *value = *value * 10 + (uint64_t)(f->value.ptr[i] - '0');
-    }
-    return true;
+    /* Announces fields that only a chunked body can carry (RFC 9110 section 6.6.2). */
+    if (!chunked && span_is_nocase(name, SPAN("Trailer")))
+        return false;
+    return is_protected(name) || !is_in(name, o->name, o->count);
 }
 
+static bool has_content(const struct body *b)
+{
+    return b->kind == BODY_CHUNKED || (b->kind == BODY_LENGTH && b->length > 0);
+}
+
+/* RFC 9110 section 7.6.2 is about these two methods only. */
 static bool counts_forwards(const struct head *h)
 {
     return span_is(h->method, SPAN("TRACE")) || span_is(h->method, SPAN("OPTIONS"));
 }
 
+/*
+ * How often the request may still be forwarded. What cannot be read cannot be decremented, so it
+ * counts as 0; larger numbers than ours are lowered to ours, as that section allows.
+ */
+static unsigned max_forwards(const struct head *h, struct span value)
+{
+    unsigned n = 0;
+    if (value.len == 0 || head_count(h, SPAN("Max-Forwards")) != 1)
+        return 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9')
+            return 0;
+        n = n * 10 + (unsigned)(value.ptr[i] - '0');
+        if (n > MAX_FORWARDS_MAX)
+            n = MAX_FORWARDS_MAX;
+    }
+    return n;
+}
+
 bool rewrite_max_forwards_zero(const struct head *request)
 {
-    uint64_t value;
-    return counts_forwards(request) && parse_max_forwards(request, &value) && value == 0;
+    const struct head_field *f = head_find(request, SPAN("Max-Forwards"));
+    return f != NULL && counts_forwards(request) && max_forwards(request, f->value) == 0;
 }
 
-/* ---- request ---- */
-
-/* Written anew by us, or not at all. */
-static bool is_ours_in_request(const struct rewrite_request *r, struct span name)
+/* RFC 9112 section 3.2.1 and, for OPTIONS of a whole server, 3.2.4. */
+static void put_request_line(struct writer *w, const struct rewrite_request *r)
 {
-    static const struct span ours[] = {{"Host", 4}, {"Content-Length", 14}, {"Via", 3}};
-    if (IS_ONE_OF(name, ours))
-        return true;
-    if (span_is_nocase(name, SPAN("X-Forwarded-For")))
-        return r->forwarded_for.len > 0;
-    if (span_is_nocase(name, SPAN("Trailer")))
-        return r->body->kind != BODY_CHUNKED;
-    /* An HTTP/1.0 client does not wait for 100 (RFC 9110 section 10.1.1); without a body there is nothing to wait with. */
-    if (span_is_nocase(name, SPAN("Expect")))
-        return r->head->minor == 0 || r->body->kind == BODY_NONE;
-    return span_is_nocase(name, SPAN("Max-Forwards")) && counts_forwards(r->head);
-}
-
-static int add_request_line(struct buf *out, const struct rewrite_request *r)
-{
-    int rc = buf_add_span(out, r->head->method);
-    if (rc == 0)
-        rc = buf_add_str(out, " ");
     struct span path = r->target->path;
-    if (rc == 0 && path.len == 0 && span_is(r->head->method, SPAN("OPTIONS")))
-        rc = buf_add_str(out, "*"); /* RFC 9112 section 3.2.4 */
-    else if (rc == 0 && (path.len == 0 || path.ptr[0] != '/'))
-        rc = buf_add_str(out, "/"); /* RFC 9112 section 3.2.1 */
-    if (rc == 0)
-        rc = buf_add_span(out, path);
-    return rc == 0 ? buf_add_str(out, " HTTP/1.1\r\n") : rc;
+    put(w, r->head->method);
+    put(w, SPAN(" "));
+    if (path.len == 0 && span_is(r->head->method, SPAN("OPTIONS")))
+        put(w, SPAN("*"));
+    else if (path.len == 0 || path.ptr[0] != '/')
+        put(w, SPAN("/"));
+    put(w, path);
+    put(w, SPAN(" HTTP/1.1\r\n"));
 }
 
-static int add_host(struct buf *out, const struct rewrite_request *r)
+static void put_host(struct writer *w, struct span host, uint16_t port)
 {
-    bool v6 = memchr(r->host.ptr, ':', r->host.len) != NULL;
-    int rc = buf_printf(out, "Host: %s%.*s%s", v6 ? "[" : "", SPAN_ARGS(r->host), v6 ? "]" : "");
-    if (rc == 0 && r->target->port != 80)
-        rc = buf_printf(out, ":%u", (unsigned)r->target->port);
-    return rc == 0 ? buf_add_str(out, "\r\n") : rc;
-}
-
-static int add_own_request_fields(struct buf *out, const struct rewrite_request *r)
-{
-    uint64_t forwards;
-    char address[64];
-    int rc = add_framing(out, r->body);
-    if (rc == 0 && counts_forwards(r->head) && parse_max_forwards(r->head, &forwards) && forwards > 0)
-        rc = buf_printf(out, "Max-Forwards: %" PRIu64 "\r\n", forwards - 1);
-    if (rc == 0 && r->forwarded_for.len > 0) {
-        (void)snprintf(address, sizeof address, "%.*s", SPAN_ARGS(r->forwarded_for));
-        rc = add_list(out, r->head, SPAN("X-Forwarded-For"), address);
+    bool v6 = memchr(host.ptr, ':', host.len) != NULL;
+    put(w, v6 ? SPAN("Host: [") : SPAN("Host: "));
+    put(w, host);
+    if (v6)
+        put(w, SPAN("]"));
+    if (port != HTTP_PORT) {
+        put(w, SPAN(":"));
+        put_number(w, port);
     }
-    if (rc == 0)
-        rc = add_via(out, r->head, r->via);
-    return rc == 0 ? buf_add_str(out, "Connection: keep-alive\r\n") : rc;
+    put(w, SPAN("\r\n"));
+}
+
+static void put_request_field(struct writer *w, const struct rewrite_request *r,
+                              const struct options *o, const struct head_field *f)
+{
+    if (span_is_nocase(f->name, SPAN("Host")) ||
+        !is_passed(f->name, o, r->body->kind == BODY_CHUNKED))
+        return;
+    if (r->forwarded_for.len > 0 && span_is_nocase(f->name, SPAN("X-Forwarded-For")))
+        return;
+    /* Only an HTTP/1.1 client waits for 100, and only with content (RFC 9110 section 10.1.1). */
+    if (span_is_nocase(f->name, SPAN("Expect")) && (r->head->minor == 0 || !has_content(r->body)))
+        return;
+    if (counts_forwards(r->head) && span_is_nocase(f->name, SPAN("Max-Forwards"))) {
+        unsigned n = max_forwards(r->head, f->value);
+        put_number_field(w, f->name, n > 0 ? n - 1 : 0);
+        return;
+    }
+    put_field(w, f->name, f->value);
 }
 
 int rewrite_request(struct buf *out, const struct rewrite_request *r)
 {
-    int rc = add_request_line(out, r);
-    if (rc == 0)
-        rc = add_host(out, r);
-    for (size_t i = 0; i < r->head->field_count && rc == 0; i++) {
-        const struct head_field *f = &r->head->field[i];
-        if (!is_ours_in_request(r, f->name) && goes_onward(r->head, f->name))
-            rc = add_field(out, f->name, f->value);
+    struct writer w = writer_begin(out);
+    struct options o;
+    assert(r->target->form == TARGET_ABSOLUTE && r->body->kind != BODY_UNTIL_CLOSE);
+    options_read(&o, r->head);
+    put_request_line(&w, r);
+    put_host(&w, r->host, r->target->port);
+    for (size_t i = 0; i < r->head->field_count; i++)
+        put_request_field(&w, r, &o, &r->head->field[i]);
+    put_via(&w, r->head, r->via);
+    if (r->forwarded_for.len > 0) {
+        put_list_begin(&w, r->head, SPAN("X-Forwarded-For"));
+        put(&w, r->forwarded_for);
+        put(&w, SPAN("\r\n"));
     }
-    if (rc == 0)
-        rc = add_own_request_fields(out, r);
-    return rc == 0 ? buf_add_str(out, "\r\n") : rc;
+    /* "0" is said too where the client said it: servers answer 411 to a POST without a length. */
+    if (r->body->kind == BODY_LENGTH)
+        put_number_field(&w, SPAN("Content-Length"), r->body->length);
+    else if (r->body->kind == BODY_CHUNKED)
+        put(&w, SPAN("Transfer-Encoding: chunked\r\n"));
+    put(&w, SPAN("Connection: keep-alive\r\n\r\n"));
+    return writer_end(&w);
 }
 
-/* ---- response ---- */
-
-static bool is_ours_in_response(const struct rewrite_response *r, struct span name)
+static bool is_number(struct span s)
 {
-    if (span_is_nocase(name, SPAN("Via")))
-        return true;
-    /* Without a body Content-Length is information (HEAD, 304: RFC 9110 section 8.6) and stays; 1xx and 204 have none. */
-    if (span_is_nocase(name, SPAN("Content-Length")))
-        return r->body == NULL || r->body->kind != BODY_NONE || r->head->status == 204;
-    if (span_is_nocase(name, SPAN("Trailer")))
-        return r->body == NULL || r->body->kind != BODY_CHUNKED || r->client_minor == 0;
-    return false;
+    size_t i = 0;
+    while (i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9')
+        i++;
+    return i > 0 && i == s.len;
 }
 
-static int add_own_response_fields(struct buf *out, const struct rewrite_response *r)
+/*
+ * The framing towards the client. A close-delimited body stays one: framed anew as chunked it would
+ * end well for the client also when the origin broke off.
+ */
+static void put_response_framing(struct writer *w, const struct rewrite_response *r)
 {
-    int rc = 0;
-    if (r->body != NULL && (r->body->kind == BODY_LENGTH || r->client_minor > 0))
-        rc = add_framing(out, r->body);
-    if (rc == 0)
-        rc = add_via(out, r->head, r->via);
-    if (rc == 0 && r->close)
-        rc = buf_add_str(out, "Connection: close\r\n");
-    else if (rc == 0 && r->keep_alive_1_0)
-        rc = buf_add_str(out, "Connection: keep-alive\r\n");
-    return rc;
+    const struct head_field *length = head_find(r->head, SPAN("Content-Length"));
+    switch (r->body->kind) {
+    case BODY_LENGTH:
+        put_number_field(w, SPAN("Content-Length"), r->body->length);
+        return;
+    case BODY_CHUNKED:
+        if (r->client_minor > 0)
+            put(w, SPAN("Transfer-Encoding: chunked\r\n"));
+        return;
+    case BODY_NONE:
+        /* To HEAD, or 304: what the length would have been (RFC 9110 section 8.6). Never in a 204.
+         */
+        if (r->head->status != 204 && length != NULL && is_number(length->value))
+            put_field(w, length->name, length->value);
+        return;
+    case BODY_UNTIL_CLOSE:
+        return;
+    }
+}
+
+/* Bodies that only the end of the connection can end. */
+static bool needs_close(const struct rewrite_response *r)
+{
+    return r->body->kind == BODY_UNTIL_CLOSE ||
+           (r->body->kind == BODY_CHUNKED && r->client_minor == 0);
+}
+
+static void put_response_field(struct writer *w, const struct options *o, bool chunked,
+                               const struct head_field *f)
+{
+    /* The one Proxy-* field that is for the client behind all proxies (RFC 9209 section 2). */
+    if (is_passed(f->name, o, chunked) || span_is_nocase(f->name, SPAN("Proxy-Status")))
+        put_field(w, f->name, f->value);
 }
 
 int rewrite_response(struct buf *out, const struct rewrite_response *r)
 {
-    int rc = buf_printf(out, "HTTP/1.1 %u ", r->head->status);
-    if (rc == 0)
-        rc = buf_add_span(out, r->head->reason);
-    if (rc == 0)
-        rc = buf_add_str(out, "\r\n");
-    for (size_t i = 0; i < r->head->field_count && rc == 0; i++) {
-        const struct head_field *f = &r->head->field[i];
-        if (!is_ours_in_response(r, f->name) && goes_onward(r->head, f->name))
-            rc = add_field(out, f->name, f->value);
+    struct writer w = writer_begin(out);
+    struct options o;
+    assert(r->body != NULL || r->head->status < 200);
+    options_read(&o, r->head);
+    put(&w, SPAN("HTTP/1.1 "));
+    put_number(&w, r->head->status);
+    put(&w, SPAN(" "));
+    put(&w, r->head->reason);
+    put(&w, SPAN("\r\n"));
+    bool chunked = r->body != NULL && r->body->kind == BODY_CHUNKED && r->client_minor > 0;
+    for (size_t i = 0; i < r->head->field_count; i++)
+        put_response_field(&w, &o, chunked, &r->head->field[i]);
+    put_via(&w, r->head, r->via);
+    if (r->body != NULL) {
+        put_response_framing(&w, r);
+        if (r->close || needs_close(r))
+            put(&w, SPAN("Connection: close\r\n"));
+        else if (r->keep_alive_1_0)
+            put(&w, SPAN("Connection: keep-alive\r\n"));
     }
-    if (rc == 0)
-        rc = add_own_response_fields(out, r);
-    return rc == 0 ? buf_add_str(out, "\r\n") : rc;
+    put(&w, SPAN("\r\n"));
+    return writer_end(&w);
 }
 
-/* ---- loops ---- */
-
-/* received-protocol RWS received-by [ RWS comment ] (RFC 9110 section 7.6.3): is the second word the pseudonym? */
-static bool entry_names(struct span entry, struct span pseudonym)
+/*
+ * Second word of each element: received-protocol RWS received-by (RFC 9110 section 7.6.3). Comments
+ * are not skipped: an element with one left open would hide the rest, and with it a loop.
+ */
+static struct span received_by(struct span element)
 {
     size_t i = 0;
-    while (i < entry.len && (entry.ptr[i] == ' ' || entry.ptr[i] == '\t'))
+    while (i < element.len && element.ptr[i] != ' ' && element.ptr[i] != '\t')
         i++;
-    while (i < entry.len && entry.ptr[i] != ' ' && entry.ptr[i] != '\t')
+    while (i < element.len && (element.ptr[i] == ' ' || element.ptr[i] == '\t'))
         i++;
-    while (i < entry.len && (entry.ptr[i] == ' ' || entry.ptr[i] == '\t'))
+    size_t begin = i;
+    while (i < element.len && element.ptr[i] != ' ' && element.ptr[i] != '\t' &&
+           element.ptr[i] != '(')
         i++;
-    size_t end = i;
-    while (end < entry.len && entry.ptr[end] != ' ' && entry.ptr[end] != '\t')
-        end++;
-    return span_is_nocase((struct span){entry.ptr + i, end - i}, pseudonym);
-}
-
-static bool via_names(struct span value, struct span pseudonym)
-{
-    while (value.len > 0) {
-        const char *comma = memchr(value.ptr, ',', value.len);
-        size_t n = comma != NULL ? (size_t)(comma - value.ptr) : value.len;
-        if (entry_names((struct span){value.ptr, n}, pseudonym))
-            return true;
-        n += comma != NULL;
-        value = (struct span){value.ptr + n, value.len - n};
-    }
-    return false;
+    return (struct span){element.ptr + begin, i - begin};
 }
 
 bool rewrite_loops(const struct head *request, struct span pseudonym)
 {
     for (size_t i = 0; i < request->field_count; i++) {
-        if (span_is_nocase(request->field[i].name, SPAN("Via")) &&
-            via_names(request->field[i].value, pseudonym))
-            return true;
+        struct span list = request->field[i].value;
+        if (!span_is_nocase(request->field[i].name, SPAN("Via")))
+            continue;
+        while (list.len > 0) {
+            if (span_is_nocase(received_by(next_element(&list)), pseudonym))
+                return true;
+        }
     }
     return false;
 }

@@ -1,10 +1,11 @@
 /*
  * rewrite.h - the head sent onward: written anew from parsed values, never copied through.
  *
- * Removes hop-by-hop fields (RFC 9110 section 7.6.1: Connection and what it names, Keep-Alive, Proxy-*, TE, Trailer as far as
- * it no longer applies, Transfer-Encoding, Upgrade), writes Host from the target (RFC 9112 section 3.2.2), adds Via
- * (RFC 9110 section 7.6.3) and the framing that `body` says. Names listed in Connection that would break framing or
- * routing (Host, Content-Length, ...) are not honoured as hop-by-hop. Any thread.
+ * Removes hop-by-hop fields (RFC 9110 section 7.6.1: Connection and what it names, Keep-Alive,
+ * Proxy-*, TE, Trailer as far as it no longer applies, Transfer-Encoding, Upgrade), writes Host
+ * from the target (RFC 9112 section 3.2.2), adds Via (RFC 9110 section 7.6.3) and the framing that
+ * `body` says. Names listed in Connection that would break framing or routing (Host,
+ * Content-Length, ...) are not honoured as hop-by-hop. Any thread.
  */
 #ifndef CERTFERRY_WIRE_REWRITE_H
 #define CERTFERRY_WIRE_REWRITE_H
@@ -21,13 +22,13 @@ struct rewrite_request {
     const struct target *target; /* absolute form */
     struct span host;            /* canonical; an IPv6 literal without brackets */
     const struct body *body;
-    struct span via;             /* pseudonym for Via */
-    struct span forwarded_for;   /* client address for X-Forwarded-For; empty: the field is neither added nor changed */
+    struct span via;           /* pseudonym for Via */
+    struct span forwarded_for; /* client address for X-Forwarded-For; empty: leave the field be */
 };
 
 /*
- * Origin-form request head, always HTTP/1.1. Says "Connection: keep-alive", without which old servers (OpenSSL's CMP
- * server) close after each response. 0, -ENOBUFS or -ENOMEM.
+ * Origin-form request head, always HTTP/1.1. Says "Connection: keep-alive", without which old
+ * servers (OpenSSL's CMP server) close after each response. 0, -ENOBUFS or -ENOMEM.
  */
 int rewrite_request(struct buf *out, const struct rewrite_request *r);
 
@@ -40,15 +41,20 @@ struct rewrite_response {
     struct span via;
 };
 
-/* Response head, always HTTP/1.1. 0, -ENOBUFS or -ENOMEM. */
+/*
+ * Response head, always HTTP/1.1. "Connection: close" is also said where nothing else can end the
+ * body: a close-delimited one, and a chunked one towards an HTTP/1.0 client. 0, -ENOBUFS or
+ * -ENOMEM.
+ */
 int rewrite_response(struct buf *out, const struct rewrite_response *r);
 
-/*
- * Whether a Via field of the request names `pseudonym` as a recipient: it has been here before.
- */
+/* Whether a Via field of the request names `pseudonym` as a recipient: it has been here before. */
 bool rewrite_loops(const struct head *request, struct span pseudonym);
 
-/* TRACE or OPTIONS whose Max-Forwards is 0: the recipient answers itself (RFC 9110 section 7.6.2). */
+/*
+ * TRACE or OPTIONS whose Max-Forwards is 0, or cannot be read and so not be decremented: it is not
+ * forwarded any more, the recipient answers itself (RFC 9110 section 7.6.2).
+ */
 bool rewrite_max_forwards_zero(const struct head *request);
 
 #endif

@@ -37,7 +37,7 @@ static bool is_one_of(char c, const char *set)
     return c != '\0' && strchr(set, c) != NULL;
 }
 
-/* unreserved and sub-delims of RFC 3986 section 2: what a reg-name may hold besides percent-encoding. */
+/* unreserved and sub-delims of RFC 3986 section 2: a reg-name without percent-encoding. */
 static bool is_name_octet(char c)
 {
     return is_alpha(c) || is_digit(c) || is_one_of(c, "-._~!$&'()*+,;=");
@@ -60,8 +60,8 @@ static struct span tail(struct span s, size_t from)
 }
 
 /*
- * 1..65535 in decimal. RFC 3986 section 3.2.3 would let "0443" and an empty port through: what one reader takes for
- * decimal another takes for octal or for the default, and no client writes it.
+ * 1..65535 in decimal. RFC 3986 section 3.2.3 would let "0443" and an empty port through: what one
+ * reader takes for decimal another takes for octal or for the default, and no client writes it.
  */
 static enum target_result port_parse(uint16_t *port, struct span text, const char **why)
 {
@@ -106,7 +106,7 @@ static const char *host_octet_fault(char c)
     }
 }
 
-/* IP-literal = "[" IPv6address "]" (RFC 3986 section 3.2.2), by its octets only; no zone, no IPvFuture. */
+/* "[" IPv6address "]" (RFC 3986 section 3.2.2) by its octets only; no zone, no IPvFuture. */
 static enum target_result literal_scan(struct span text, size_t *len, const char **why)
 {
     size_t i = 1;
@@ -158,7 +158,7 @@ static enum target_result authority_parse(struct target *t, struct span text, co
     return port_parse(&t->port, port, why);
 }
 
-/* pchar, "/" and "?" of RFC 3986 section 3.3 and 3.4, percent-encodings complete; `text` is empty or begins with / or ?. */
+/* pchar, "/" and "?" of RFC 3986 sections 3.3 and 3.4, percent-encodings complete. */
 static enum target_result path_scan(struct span text, const char **why)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -209,7 +209,7 @@ static enum target_result absolute_parse(struct target *t, struct span text, siz
     return r == TARGET_OK ? path_scan(t->path, why) : r;
 }
 
-/* CONNECT takes host ":" port and nothing else (RFC 9112 section 3.2.3); the port has no default. */
+/* CONNECT takes host ":" port and nothing else (RFC 9112 section 3.2.3); no default port. */
 static enum target_result connect_parse(struct target *t, struct span text, const char **why)
 {
     if (text.ptr[0] == '/' || span_is(text, SPAN("*")) || scheme_length(text) > 0)

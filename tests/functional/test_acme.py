@@ -143,7 +143,7 @@ def test_certificate_through_the_proxy(kind, proxy, pebble, authority, home):
 SHOWN = [
     (Certbot, "403 Host not in the allowlist"),
     (Lego, "Host not in the allowlist"),
-    (Uacme, "YQ Z!"),
+    (Uacme, "failed to fetch directory"),
     (Dehydrated, "curl returned with 56"),
 ]
 

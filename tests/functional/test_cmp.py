@@ -34,9 +34,9 @@ def cmp_server(tmp_path_factory, authority, issued):
         yield server
 
 
-def openssl_cmp(home, authority, command, *options, **variables):
-    """Without -msg_timeout it would wait for a dead proxy for ever."""
-    common = ("-config", "", "-cmd", command, "-recipient", "/CN=Certferry test CA", "-msg_timeout", "5")
+def openssl_cmp(home, command, *options, patience=20, **variables):
+    """Seconds of patience: it tries to reach a dead proxy again and again for so long."""
+    common = ("-config", "", "-cmd", command, "-recipient", "/CN=Certferry test CA", "-msg_timeout", patience)
     return programs.run(home, "openssl", "cmp", *common, *CmpServer.SECRET, *options, **variables)
 
 
@@ -55,8 +55,8 @@ def test_enrollment(proxy, authority, cmp_server, device, issued, home, command)
     }[command]
     where = ("-server", f"{NAME}:{cmp_server.port}/pkix/", "-proxy", proxy.url, "-certout", out)
 
-    def run():
-        return openssl_cmp(home, authority, command, *wanted, *where)
+    def run(patience=20):
+        return openssl_cmp(home, command, *wanted, *where, patience=patience)
 
     done = run()
     assert done.returncode == 0, programs.told(done)
@@ -66,45 +66,45 @@ def test_enrollment(proxy, authority, cmp_server, device, issued, home, command)
     # The request and its confirmation.
     proxy.wait_log(lambda _: len(proxy.log()) == 2)
     assert {line["outcome"] for line in proxy.log()} == {"ok"}
-    assert_needs_proxy(proxy, run)
+    assert_needs_proxy(proxy, lambda: run(patience=1))
 
 
-def test_general_message(proxy, authority, cmp_server, home):
+def test_general_message(proxy, cmp_server, home):
     where = ("-server", f"{NAME}:{cmp_server.port}", "-proxy", proxy.url)
-    done = openssl_cmp(home, authority, "genm", *where)
+    done = openssl_cmp(home, "genm", *where)
     assert done.returncode == 0, programs.told(done)
     assert_forwarded(proxy, cmp_server)
 
 
-def test_well_known_path(proxy, authority, http_origin, home):
+def test_well_known_path(proxy, http_origin, home):
     """The mock server has one path only; what matters is that the refusal is the origin's, and the name in the log."""
     server = http_origin(pages({}))
     path = ".well-known/cmp/p/factory/getcacerts"
     where = ("-server", f"{NAME}:{server.port}", "-path", path, "-proxy", proxy.url)
-    assert openssl_cmp(home, authority, "genm", *where).returncode != 0
+    assert openssl_cmp(home, "genm", *where).returncode != 0
     assert server.requests[0].target == "/" + path
     assert_forwarded(proxy, server, operation="getcacerts")
 
 
-def test_revocation(proxy, authority, cmp_server, issued, home):
+def test_revocation(proxy, cmp_server, issued, home):
     where = ("-server", f"{NAME}:{cmp_server.port}/pkix/", "-proxy", proxy.url)
-    done = openssl_cmp(home, authority, "rr", "-oldcert", issued, "-revreason", "4", *where)
+    done = openssl_cmp(home, "rr", "-oldcert", issued, "-revreason", "4", *where)
     assert done.returncode == 0, programs.told(done)
     assert_forwarded(proxy, cmp_server)
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY"])
-def test_proxy_from_the_environment(proxy, authority, cmp_server, home, variable):
+def test_proxy_from_the_environment(proxy, cmp_server, home, variable):
     where = ("-server", f"{NAME}:{cmp_server.port}/pkix/")
-    done = openssl_cmp(home, authority, "genm", *where, **{variable: proxy.url})
+    done = openssl_cmp(home, "genm", *where, **{variable: proxy.url})
     assert done.returncode == 0, programs.told(done)
     assert_forwarded(proxy, cmp_server)
 
 
-def test_refusal(certferry, enroll_settings, authority, cmp_server, home):
+def test_refusal(certferry, enroll_settings, cmp_server, home):
     proxy = certferry(enroll_settings | {"allowed.domains": "example.test"})
     where = ("-server", f"{NAME}:{cmp_server.port}/pkix/", "-proxy", proxy.url)
-    done = openssl_cmp(home, authority, "genm", *where)
+    done = openssl_cmp(home, "genm", *where)
     assert done.returncode != 0
     assert "403" in programs.told(done) or "Host not in the allowlist" in programs.told(done), programs.told(done)
     proxy.wait_log(lambda line: line["outcome"] == "host-denied" and line["class"] == "cmp")
@@ -142,11 +142,11 @@ def test_through_a_tunnel(proxy, authority, cmp_server, origin, device, home):
     where = ("-server", f"https://{NAME}:{front.port}/pkix/", "-proxy", proxy.url)
     wanted = ("-newkey", device.key, "-subject", "/CN=device1", "-certout", out)
 
-    def run():
-        return openssl_cmp(home, authority, "ir", *tls, *where, *wanted)
+    def run(patience=20):
+        return openssl_cmp(home, "ir", *tls, *where, *wanted, patience=patience)
 
     done = run()
     assert done.returncode == 0, programs.told(done)
     assert_verifies(home, authority.root.cert, out, "CN=device1")
     assert_carried(proxy, "tunnel", method="CONNECT", host=NAME, port=front.port, status=200)
-    assert_needs_proxy(proxy, run)
+    assert_needs_proxy(proxy, lambda: run(patience=1))

@@ -1,5 +1,6 @@
 /*
- * replay.c - runs a fuzz harness over kept inputs, where libFuzzer is not linked: each argument is a file or a folder.
+ * replay.c - runs a fuzz harness over kept inputs, where libFuzzer is not linked: each argument is
+ * a file or a folder.
  */
 #include <dirent.h>
 #include <stdint.h>

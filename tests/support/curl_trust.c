@@ -1,8 +1,9 @@
 /*
- * Loaded before a program that uses libcurl (LD_PRELOAD): each handle trusts the CA in $TEST_CA and no other.
+ * Loaded before a program that uses libcurl (LD_PRELOAD): each handle trusts the CA in $TEST_CA and
+ * no other.
  *
- * uacme has no option for a CA of its own and libcurl no variable; changing the machine's trust store for a test is
- * no way. Needs no header of libcurl.
+ * uacme has no option for a CA of its own and libcurl no variable; changing the machine's trust
+ * store for a test is no way. Needs no header of libcurl.
  */
 #include <dlfcn.h>
 #include <stdlib.h>

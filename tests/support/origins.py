@@ -21,13 +21,10 @@ class Connection:
         self.number = number  # from 1, in the order of acceptance
         self.received = bytearray()
         self.error = None  # what ended the script, if it was no plain return
-        self.server_name = None  # TLS only
+        self.server_name = None  # TLS only, as the next
+        self.alpn = None
         self.done = threading.Event()
         self._ahead = b""
-
-    @property
-    def alpn(self):
-        return self.sock.selected_alpn_protocol() if isinstance(self.sock, ssl.SSLSocket) else None
 
     def recv(self, maximum=65536):
         """What comes next; b"" at the end."""
@@ -142,7 +139,9 @@ class Origin:
             if self._context:
                 connection.sock = self._context.wrap_socket(plain, server_side=True)
                 connection.server_name = connection.sock.server_name
+                connection.alpn = connection.sock.selected_alpn_protocol()
             self.script(connection)
+            say_goodbye(connection.sock)
         except (OSError, EOFError, ValueError) as error:
             connection.error = error
         finally:
@@ -168,6 +167,14 @@ class Origin:
 
     def __exit__(self, *_):
         self.close()
+
+
+def say_goodbye(sock):
+    """close_notify, without waiting for the peer's: OpenSSL's clients take a bare FIN for an attack."""
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(0)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            sock.unwrap()
 
 
 class NamedSocket(ssl.SSLSocket):

@@ -36,6 +36,10 @@ def run(home, *arguments, stdin=b"", timeout=90, cwd=None, **variables):
     )
 
 
+TOLD_MAX = 8000
+
+
 def told(done):
-    """All that a finished program said, for the message of a failed assertion and for words looked for in it."""
-    return f"exit {done.returncode}\n{done.stdout.decode(errors='replace')}\n{done.stderr.decode(errors='replace')}"
+    """What a finished program said, for the message of a failed assertion and for words looked for in it."""
+    said = [stream.decode(errors="backslashreplace")[-TOLD_MAX:] for stream in (done.stdout, done.stderr)]
+    return "\n".join([f"exit {done.returncode}", *said])

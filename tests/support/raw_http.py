@@ -166,7 +166,7 @@ class Client:
 def request(target, *fields, method="GET", version="1.1", body=None):
     """The octets of a request. Host comes from the target unless given; `fields` are whole lines without CRLF."""
     lines = [f"{method} {target} HTTP/{version}", *fields]
-    if version == "1.1" and not any(line.lower().startswith("host:") for line in fields):
+    if version != "1.0" and not any(line.lower().startswith("host:") for line in fields):
         lines.insert(1, "Host: " + authority_of(target))
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
@@ -174,7 +174,7 @@ def request(target, *fields, method="GET", version="1.1", body=None):
 
 
 def authority_of(target):
-    found = re.match(r"[a-z]+://([^/?#]*)", target)
+    found = re.match(r"(?i:https?)://([^/?#]*)", target)
     return found[1] if found else target
 
 

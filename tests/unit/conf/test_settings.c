@@ -353,6 +353,22 @@ static void shipped_files_are_the_table(void **state)
     settings_free(s);
 }
 
+static void the_manual_names_every_key(void **state)
+{
+    (void)state;
+    static char page[65536];
+    FILE *f = fopen(SOURCE_DIR "/docs/certferry.properties.5", "r");
+    assert_non_null(f);
+    size_t len = fread(page, 1, sizeof page - 1, f);
+    assert_true(len > 0 && len < sizeof page - 1);
+    (void)fclose(f);
+#define FIND_KEY(field, key, file, type, text, min, max, reload, comment)                          \
+    if (strstr(page, "\n.It Ic " key " Ns = Ns ") == NULL)                                         \
+        fail_msg("certferry.properties.5 lacks %s", key);
+    SETTINGS_TABLE(FIND_KEY)
+#undef FIND_KEY
+}
+
 static void unknown_keys(void **state)
 {
     (void)state;
@@ -547,6 +563,7 @@ int main(void)
         cmocka_unit_test(values_refused),
         cmocka_unit_test(examples),
         cmocka_unit_test(shipped_files_are_the_table),
+        cmocka_unit_test(the_manual_names_every_key),
         cmocka_unit_test(unknown_keys),
         cmocka_unit_test(all_mistakes_of_all_files),
         cmocka_unit_test(directories),

@@ -76,8 +76,7 @@ static void test_nothing_known(void **state)
     assert_int_equal(answer.outcome, TIMEOUT);
 }
 
-/* RFC 8305 section 4: in turns, IPv6 first, then what is left of the longer one, up to the bound.
- */
+/* RFC 8305 section 4: in turns, IPv6 first, then what is left of the longer one. */
 static void test_turns(void **state)
 {
     (void)state;

@@ -247,6 +247,9 @@ static void test_bodies(void **state)
               "0123456789abcdef0123456789ABCDEF" SESSION SUITES COMPRESSION),
          CLIENT_HELLO_OK},
 
+        {"RFC 8446 4.1.2: one cipher suite",
+         BODY(VERSION_RANDOM SESSION "\0\x02\x13\x01" COMPRESSION), CLIENT_HELLO_OK},
+
         {"empty body", BODY(""), CLIENT_HELLO_MALFORMED},
         {"half a version", BODY("\x03"), CLIENT_HELLO_MALFORMED},
         {"RFC 8446 4.1.2: version 2.x",
@@ -302,89 +305,95 @@ static void test_bodies(void **state)
 }
 
 /* The server_name extension itself, every length in it wrong once. */
+static const struct {
+    const char *reason;
+    const char *extensions;
+    size_t len;
+    const char *name; /* NULL: malformed */
+} structure_cases[] = {
+    {"RFC 6066 3: as it should be",
+     BODY("\0\0\0\x09\0\x07\0\0\x04"
+          "a.bc"),
+     "a.bc"},
+    {"behind GREASE, before another",
+     BODY("\x1a\x1a\0\0"
+          "\0\0\0\x09\0\x07\0\0\x04"
+          "a.bc"
+          "\0\x10\0\x01x"),
+     "a.bc"},
+    {"RFC 6066 3: empty, as only a server may send it", BODY("\0\0\0\0"), NULL},
+    {"half a list length", BODY("\0\0\0\x01\0"), NULL},
+    {"RFC 6066 3: empty list", BODY("\0\0\0\x02\0\0"), NULL},
+    {"list longer than the extension",
+     BODY("\0\0\0\x09\0\x08\0\0\x04"
+          "a.bc"),
+     NULL},
+    {"list shorter than the extension",
+     BODY("\0\0\0\x09\0\x06\0\0\x04"
+          "a.bc"),
+     NULL},
+    {"octet behind the list",
+     BODY("\0\0\0\x0a\0\x07\0\0\x04"
+          "a.bcx"),
+     NULL},
+    {"only a name type", BODY("\0\0\0\x03\0\x01\0"), NULL},
+    {"half a name length", BODY("\0\0\0\x04\0\x02\0\0"), NULL},
+    {"RFC 6066 3: empty name", BODY("\0\0\0\x05\0\x03\0\0\0"), NULL},
+    {"name longer than the list",
+     BODY("\0\0\0\x09\0\x07\0\0\x05"
+          "a.bc"),
+     NULL},
+    {"name shorter than the list",
+     BODY("\0\0\0\x09\0\x07\0\0\x03"
+          "a.bc"),
+     NULL},
+    {"name of 65535 octets",
+     BODY("\0\0\0\x09\0\x07\0\xff\xff"
+          "a.bc"),
+     NULL},
+    {"RFC 6066 3: unknown name type alone",
+     BODY("\0\0\0\x09\0\x07\x01\0\x04"
+          "a.bc"),
+     NULL},
+    {"RFC 6066 3: two host names, one for the gate and one for the CA",
+     BODY("\0\0\0\x10\0\x0e\0\0\x04"
+          "a.bc"
+          "\0\0\x04"
+          "d.ef"),
+     NULL},
+    {"unknown name type before a host name",
+     BODY("\0\0\0\x10\0\x0e\x07\0\x04"
+          "a.bc"
+          "\0\0\x04"
+          "d.ef"),
+     NULL},
+    {"RFC 8446 4.2: server_name twice",
+     BODY("\0\0\0\x09\0\x07\0\0\x04"
+          "a.bc"
+          "\0\0\0\x09\0\x07\0\0\x04"
+          "d.ef"),
+     NULL},
+    {"RFC 8446 4.2: server_name twice, the same",
+     BODY("\0\0\0\x09\0\x07\0\0\x04"
+          "a.bc"
+          "\0\0\0\x09\0\x07\0\0\x04"
+          "a.bc"),
+     NULL},
+    {"a good server_name, then a cut extension",
+     BODY("\0\0\0\x09\0\x07\0\0\x04"
+          "a.bc"
+          "\0\x10\0\x05x"),
+     NULL},
+};
+
 static void test_server_name_structure(void **state)
 {
     (void)state;
-    static const struct {
-        const char *reason;
-        const char *extensions;
-        size_t len;
-        const char *name; /* NULL: malformed */
-    } cases[] = {
-        {"RFC 6066 3: as it should be",
-         BODY("\0\0\0\x09\0\x07\0\0\x04"
-              "a.bc"),
-         "a.bc"},
-        {"behind GREASE, before another",
-         BODY("\x1a\x1a\0\0"
-              "\0\0\0\x09\0\x07\0\0\x04"
-              "a.bc"
-              "\0\x10\0\x01x"),
-         "a.bc"},
-        {"RFC 6066 3: empty, as only a server may send it", BODY("\0\0\0\0"), NULL},
-        {"half a list length", BODY("\0\0\0\x01\0"), NULL},
-        {"RFC 6066 3: empty list", BODY("\0\0\0\x02\0\0"), NULL},
-        {"list longer than the extension",
-         BODY("\0\0\0\x09\0\x08\0\0\x04"
-              "a.bc"),
-         NULL},
-        {"list shorter than the extension",
-         BODY("\0\0\0\x09\0\x06\0\0\x04"
-              "a.bc"),
-         NULL},
-        {"only a name type", BODY("\0\0\0\x03\0\x01\0"), NULL},
-        {"half a name length", BODY("\0\0\0\x04\0\x02\0\0"), NULL},
-        {"RFC 6066 3: empty name", BODY("\0\0\0\x05\0\x03\0\0\0"), NULL},
-        {"name longer than the list",
-         BODY("\0\0\0\x09\0\x07\0\0\x05"
-              "a.bc"),
-         NULL},
-        {"name shorter than the list",
-         BODY("\0\0\0\x09\0\x07\0\0\x03"
-              "a.bc"),
-         NULL},
-        {"name of 65535 octets",
-         BODY("\0\0\0\x09\0\x07\0\xff\xff"
-              "a.bc"),
-         NULL},
-        {"RFC 6066 3: unknown name type alone",
-         BODY("\0\0\0\x09\0\x07\x01\0\x04"
-              "a.bc"),
-         NULL},
-        {"RFC 6066 3: two host names, one for the gate and one for the CA",
-         BODY("\0\0\0\x10\0\x0e\0\0\x04"
-              "a.bc"
-              "\0\0\x04"
-              "d.ef"),
-         NULL},
-        {"unknown name type before a host name",
-         BODY("\0\0\0\x10\0\x0e\x07\0\x04"
-              "a.bc"
-              "\0\0\x04"
-              "d.ef"),
-         NULL},
-        {"RFC 8446 4.2: server_name twice",
-         BODY("\0\0\0\x09\0\x07\0\0\x04"
-              "a.bc"
-              "\0\0\0\x09\0\x07\0\0\x04"
-              "d.ef"),
-         NULL},
-        {"RFC 8446 4.2: server_name twice, the same",
-         BODY("\0\0\0\x09\0\x07\0\0\x04"
-              "a.bc"
-              "\0\0\0\x09\0\x07\0\0\x04"
-              "a.bc"),
-         NULL},
-        {"a good server_name, then a cut extension",
-         BODY("\0\0\0\x09\0\x07\0\0\x04"
-              "a.bc"
-              "\0\x10\0\x05x"),
-         NULL},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        feed_extensions(cases[i].reason, cases[i].extensions, cases[i].len,
-                        cases[i].name != NULL ? CLIENT_HELLO_OK : CLIENT_HELLO_MALFORMED,
-                        cases[i].name);
+    for (size_t i = 0; i < sizeof structure_cases / sizeof *structure_cases; i++)
+        feed_extensions(structure_cases[i].reason, structure_cases[i].extensions,
+                        structure_cases[i].len,
+                        structure_cases[i].name != NULL ? CLIENT_HELLO_OK : CLIENT_HELLO_MALFORMED,
+                        structure_cases[i].name);
 }
 
 #define LABEL_63 "abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijklmnopqrstuvwxy"
@@ -406,6 +415,8 @@ static void test_names(void **state)
         {"RFC 5890: an A-label", BODY("xn--bcher-kva.example"), "xn--bcher-kva.example"},
         {"hyphens inside", BODY("r1---sn-x.example"), "r1---sn-x.example"},
         {"one label", BODY("localhost"), "localhost"},
+        {"one letter", BODY("a"), "a"},
+        {"no hexadecimal number", BODY("ca.fx12"), "ca.fx12"},
         {"digits in front", BODY("1.2.3.4a"), "1.2.3.4a"},
         {"hexadecimal look-alike that is none", BODY("ca.0xyz"), "ca.0xyz"},
         {"RFC 1035 2.3.4: label of 63", BODY(LABEL_63 ".com"), LABEL_63 ".com"},
@@ -512,6 +523,8 @@ static void test_records(void **state)
         {"ChangeCipherSpec first", BODY("\x14\x03\x01\0\x01\x01"), CLIENT_HELLO_NOT_TLS},
         {"application data first", BODY("\x17\x03\x03\0\x01x"), CLIENT_HELLO_NOT_TLS},
         {"RFC 9147 4: DTLS", BODY("\x16\xfe\xff\0\0"), CLIENT_HELLO_NOT_TLS},
+        {"told at the second octet", BODY("\x16\xfe"), CLIENT_HELLO_NOT_TLS},
+        {"told at the third octet", BODY("\x16\x03\x05"), CLIENT_HELLO_NOT_TLS},
         {"record version 3.5", BODY("\x16\x03\x05\0\x40"), CLIENT_HELLO_NOT_TLS},
         {"record version 2.1", BODY("\x16\x02\x01\0\x40"), CLIENT_HELLO_NOT_TLS},
 

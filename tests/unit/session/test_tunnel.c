@@ -1,0 +1,192 @@
+/* test_tunnel.c - the relay: everything arrives, half-close passes, back-pressure bounds memory,
+ * resets end it. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "proxy/session/tunnel.h"
+
+enum { MAX = 8192 };
+
+static uv_loop_t loop;
+static struct poller *poller;
+static struct stream client, origin;
+static struct tunnel tunnel;
+static int client_peer, origin_peer; /* the far ends */
+static char scratch[65536];
+
+static void on_ready(struct stream *s)
+{
+    (void)s;
+}
+
+static int open_end(struct stream *s)
+{
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    stream_init(s, on_ready);
+    assert_int_equal(stream_open(s, poller, fd[0]), 0);
+    return fd[1];
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(poller_create(&poller, &loop), 0);
+    client_peer = open_end(&client);
+    origin_peer = open_end(&origin);
+    tunnel_init(&tunnel, MAX);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tunnel_release(&tunnel);
+    stream_close(&client);
+    stream_close(&origin);
+    (void)close(client_peer);
+    (void)close(origin_peer);
+    poller_destroy(poller);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    return uv_loop_close(&loop);
+}
+
+static enum tunnel_status turn(void)
+{
+    (void)uv_run(&loop, UV_RUN_NOWAIT);
+    return tunnel_pump(&tunnel, &client, &origin, scratch, sizeof scratch);
+}
+
+static void test_both_ways_and_quiet_between(void **state)
+{
+    char got[32];
+    (void)state;
+    assert_int_equal(turn(), TUNNEL_QUIET);
+    assert_int_equal(write(client_peer, "up", 2), 2);
+    assert_int_equal(write(origin_peer, "down", 4), 4);
+    assert_int_equal(turn(), TUNNEL_MOVED);
+    assert_int_equal(read(origin_peer, got, sizeof got), 2);
+    assert_int_equal(read(client_peer, got, sizeof got), 4);
+    assert_int_equal(turn(), TUNNEL_QUIET);
+    assert_int_equal(tunnel.way[TUNNEL_UP].octets, 2);
+    assert_int_equal(tunnel.way[TUNNEL_DOWN].octets, 4);
+    /* Idle, it holds no memory. */
+    assert_null(tunnel.way[TUNNEL_UP].waiting.data);
+    assert_null(tunnel.way[TUNNEL_DOWN].waiting.data);
+}
+
+static void test_half_close_passes_and_the_other_way_goes_on(void **state)
+{
+    char got[32];
+    (void)state;
+    assert_int_equal(write(client_peer, "all", 3), 3);
+    assert_int_equal(shutdown(client_peer, SHUT_WR), 0);
+    while (!tunnel_half_closed(&tunnel))
+        assert_int_not_equal(turn(), TUNNEL_CLOSED);
+    assert_int_equal(read(origin_peer, got, sizeof got), 3);
+    assert_int_equal(read(origin_peer, got, sizeof got), 0);
+    assert_int_equal(write(origin_peer, "answer", 6), 6);
+    assert_int_equal(turn(), TUNNEL_MOVED);
+    assert_int_equal(read(client_peer, got, sizeof got), 6);
+    assert_int_equal(shutdown(origin_peer, SHUT_WR), 0);
+    assert_int_equal(turn(), TUNNEL_CLOSED);
+    assert_false(tunnel.client_broke || tunnel.origin_broke);
+}
+
+static void test_early_octets_come_first(void **state)
+{
+    struct buf early;
+    char got[32];
+    (void)state;
+    buf_init(&early, 65536);
+    assert_int_equal(buf_add_str(&early, "early "), 0);
+    tunnel_take_early(&tunnel, TUNNEL_UP, &early);
+    assert_int_equal(buf_len(&early), 0);
+    assert_int_equal(write(client_peer, "late", 4), 4);
+    assert_int_equal(turn(), TUNNEL_MOVED);
+    assert_int_equal(read(origin_peer, got, sizeof got), 10);
+    assert_memory_equal(got, "early late", 10);
+}
+
+/* A megabyte through a receiver that takes little at a time: all of it, in order, and never more
+ * than MAX waiting. */
+static void test_slow_receiver(void **state)
+{
+    static unsigned char sent[1 << 20], got[1 << 20];
+    size_t written = 0, taken = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof sent; i++)
+        sent[i] = (unsigned char)(i * 2654435761U >> 13);
+    while (taken < sizeof sent) {
+        if (written < sizeof sent) {
+            ssize_t n = write(client_peer, sent + written, sizeof sent - written);
+            written += n > 0 ? (size_t)n : 0;
+        }
+        assert_int_not_equal(turn(), TUNNEL_CLOSED);
+        assert_true(buf_len(&tunnel.way[TUNNEL_UP].waiting) <= MAX);
+        ssize_t n =
+            read(origin_peer, got + taken, taken + 3001 > sizeof got ? sizeof got - taken : 3001);
+        taken += n > 0 ? (size_t)n : 0;
+    }
+    assert_memory_equal(sent, got, sizeof sent);
+    assert_int_equal(tunnel.way[TUNNEL_UP].octets, sizeof sent);
+}
+
+/* Nobody reads: the sender is held back, what waits is bounded. */
+static void test_stopped_receiver_stops_the_sender(void **state)
+{
+    static char block[65536];
+    size_t written = 0;
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        ssize_t n = write(client_peer, block, sizeof block);
+        written += n > 0 ? (size_t)n : 0;
+        (void)turn();
+    }
+    assert_true(written < 4U << 20);
+    assert_true(buf_len(&tunnel.way[TUNNEL_UP].waiting) <= MAX);
+    assert_int_equal(turn(), TUNNEL_QUIET);
+}
+
+static void test_octets_before_a_break_still_arrive(void **state)
+{
+    char got[32];
+    (void)state;
+    assert_int_equal(write(origin_peer, "farewell", 8), 8);
+    (void)close(origin_peer);
+    origin_peer = dup(client_peer);
+    while (!tunnel.way[TUNNEL_DOWN].closed)
+        (void)turn();
+    assert_int_equal(read(client_peer, got, sizeof got), 8);
+    assert_int_equal(read(client_peer, got, sizeof got), 0);
+    /* Nothing can be sent to one who is gone: the tunnel ends by itself. */
+    (void)write(client_peer, "x", 1);
+    enum tunnel_status status = TUNNEL_QUIET;
+    for (int i = 0; i < 5 && status != TUNNEL_CLOSED; i++)
+        status = turn();
+    assert_int_equal(status, TUNNEL_CLOSED);
+    assert_true(tunnel.origin_broke);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_both_ways_and_quiet_between, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_half_close_passes_and_the_other_way_goes_on, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_early_octets_come_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slow_receiver, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stopped_receiver_stops_the_sender, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_octets_before_a_break_still_arrive, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
