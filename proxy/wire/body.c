@@ -71,8 +71,10 @@ struct framing {
     uint64_t length;
 };
 
-/* Content-Length = 1*DIGIT (RFC 9110 section 8.6), at most 2^63-1: more fits no file and no peer's
- * signed counter. */
+/*
+ * Content-Length = 1*DIGIT (RFC 9110 section 8.6), at most 2^63-1: more fits no file and no peer's
+ * signed counter.
+ */
 static bool length_parse(uint64_t *length, struct span text)
 {
     uint64_t n = 0;
@@ -144,8 +146,10 @@ int body_of_request(struct body *b, const struct head *request, const char **why
         return r;
 
     bool content = f.chunked || f.length > 0;
-    /* What follows a CONNECT head is the tunnel's: a reader that believed the field would see a
-     * request in it. */
+    /*
+     * What follows a CONNECT head is the tunnel's: a reader that believed the field would see a
+     * request in it.
+     */
     if (content && span_is(request->method, SPAN("CONNECT")))
         return refuse(why, "CONNECT with content (RFC 9110 section 9.3.6)");
     if (content && span_is(request->method, SPAN("TRACE")))
@@ -173,8 +177,10 @@ int body_of_response(struct body *b, const struct head *response, struct span re
     if (r != 0)
         return r;
 
-    /* Neither field may be in a 204 (RFC 9112 section 6.1, RFC 9110 section 8.6); "Content-Length:
-     * 0" does no harm. */
+    /*
+     * Neither field may be in a 204 (RFC 9112 section 6.1, RFC 9110 section 8.6); "Content-Length:
+     * 0" does no harm.
+     */
     if (response->status == 204 && (f.chunked || f.length > 0))
         return refuse(why, "204 with content");
     bool none =
@@ -270,8 +276,10 @@ static unsigned line_step(struct body *b, char c, const char **why)
     return b->state <= CHUNK_SIZE ? size_step(b, c, why) : ext_step(b, c, why);
 }
 
-/* One octet of the trailer section's field lines (RFC 9112 section 5): no folding, no space before
- * the colon. */
+/*
+ * One octet of the trailer section's field lines (RFC 9112 section 5): no folding, no space before
+ * the colon.
+ */
 static unsigned trailer_state(const struct body *b, char c, const char **why)
 {
     switch (b->state) {
@@ -377,8 +385,10 @@ static int trailer_keep(struct buf *kept, struct span name, struct span value)
     return r == 0 ? buf_add_str(kept, "\r\n") : r;
 }
 
-/* The trailer section is complete and its grammar was checked: writes it anew without the forbidden
- * fields. */
+/*
+ * The trailer section is complete and its grammar was checked: writes it anew without the forbidden
+ * fields.
+ */
 static int trailers_settle(struct buf *trailers)
 {
     struct buf kept;

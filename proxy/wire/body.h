@@ -34,17 +34,21 @@ struct body {
     unsigned state;       /* body.c's own */
     unsigned line_octets; /* of the chunk line so far */
     bool ended;
-    struct buf
-        trailers; /* collected trailer section: complete field lines with CRLF, checked, forbidden
-                     ones (RFC 9110 section 6.5.1: framing, routing, authentication) left out */
+    /* At BODY_END the trailer section: complete field lines with CRLF, checked and written anew,
+       the forbidden ones (RFC 9110 section 6.5.1: framing, routing, authentication) left out. */
+    struct buf trailers;
 };
 
-/* Sets up `b` for the body that follows `request`. 0, or -EPROTO with `*why` when the framing is
- * ambiguous. */
+/*
+ * Sets up `b` for the body that follows `request`. 0, or -EPROTO with `*why` (here and below static
+ * text; may be NULL) when the framing is ambiguous, or when a CONNECT or TRACE announces content.
+ */
 int body_of_request(struct body *b, const struct head *request, const char **why);
 
-/* The same for a final (not 1xx) response; `request_method` decides for HEAD. CONNECT never comes
- * here. */
+/*
+ * The same for a final (not 1xx) response; `request_method` decides for HEAD. CONNECT never comes
+ * here.
+ */
 int body_of_response(struct body *b, const struct head *response, struct span request_method,
                      const char **why);
 
@@ -63,8 +67,10 @@ enum body_event {
 enum body_event body_next(struct body *b, const char *data, size_t len, size_t *used,
                           struct span *payload, const char **why);
 
-/* The connection ended: true when that is a regular end of this body (it had ended, or
- * BODY_UNTIL_CLOSE). */
+/*
+ * The connection ended: true when that is a regular end of this body (it had ended, or
+ * BODY_UNTIL_CLOSE).
+ */
 bool body_close_ends(const struct body *b);
 
 /* Gives the trailers' memory back; safe on a zeroed struct and twice. */

@@ -107,8 +107,10 @@ static bool cut(struct span *rest, char mark, struct span *piece)
     return true;
 }
 
-/* "." and "..", also percent-encoded: what the path names is then not what it looks like (RFC 3986
- * section 5.2.4). */
+/*
+ * "." and "..", also percent-encoded: what the path names is then not what it looks like (RFC 3986
+ * section 5.2.4).
+ */
 static bool is_dots(struct span segment)
 {
     size_t dots = 0;
@@ -221,8 +223,10 @@ static bool well_known_path(struct span path, struct classified *c)
     struct span rest;
     if (est_path(path, c) || cmp_path(path, c))
         return true;
-    /* The validation of RFC 8555 section 8.3: a CA, or a client that tests itself, fetches the
-     * token. */
+    /*
+     * The validation of RFC 8555 section 8.3: a CA, or a client that tests itself, fetches the
+     * token.
+     */
     if (well_known(path, SPAN("acme-challenge"), &rest) && rest.len > 1) {
         *c = classified(PROTOCOL_ACME, "http-01");
         return true;
@@ -313,8 +317,10 @@ static int base64_value(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* One character of a path, "%2B", "%2F" and "%3D" read as what they stand for; 0 for any other
- * escape. */
+/*
+ * One character of a path, "%2B", "%2F" and "%3D" read as what they stand for; 0 for any other
+ * escape.
+ */
 static char path_char(struct span *text)
 {
     static const struct {
@@ -336,8 +342,10 @@ static char path_char(struct span *text)
     return c;
 }
 
-/* The number of octets that `text` is the base64 of, the first `max` of them in `out`; 0 when it is
- * no base64. */
+/*
+ * The number of octets that `text` is the base64 of, the first `max` of them in `out`; 0 when it is
+ * no base64.
+ */
 static size_t base64_decode(struct span text, unsigned char *out, size_t max)
 {
     size_t chars = 0, pads = 0, octets = 0;
@@ -361,8 +369,10 @@ static size_t base64_decode(struct span text, unsigned char *out, size_t max)
     return chars % 4 == 0 && pads <= 2 ? octets : 0;
 }
 
-/* Whether those are the beginning of the DER of an OCSPRequest of `size` octets: a SEQUENCE of that
- * size in which another begins (RFC 6960 section 4.1.1). */
+/*
+ * Whether those are the beginning of the DER of an OCSPRequest of `size` octets: a SEQUENCE of that
+ * size in which another begins (RFC 6960 section 4.1.1).
+ */
 static bool is_ocsp_request(const unsigned char *der, size_t size)
 {
     size_t head = 2, len;

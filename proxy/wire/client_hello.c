@@ -60,8 +60,10 @@ struct arrival {
     size_t need; /* of the whole message, as far as its length is known */
 };
 
-/* Counts n more octets of the message; false when its type or length shows that it cannot be for
- * us. */
+/*
+ * Counts n more octets of the message; false when its type or length shows that it cannot be for
+ * us.
+ */
 static bool arrival_add(struct arrival *a, const unsigned char *octets, size_t n)
 {
     for (size_t i = 0; i < n && a->have + i < HANDSHAKE_HEAD_OCTETS; i++)
@@ -143,8 +145,10 @@ static bool take_number(struct cursor *c, size_t *left, size_t octets, size_t *v
     return true;
 }
 
-/* The length of a vector (RFC 8446 section 3.4), which must lie within `*left`: its octets are the
- * caller's to take. */
+/*
+ * The length of a vector (RFC 8446 section 3.4), which must lie within `*left`: its octets are the
+ * caller's to take.
+ */
 static bool take_vector(struct cursor *c, size_t *left, size_t octets, size_t *len)
 {
     if (!take_number(c, left, octets, len) || *len > *left)
@@ -175,8 +179,10 @@ static bool label_ok(const char *label, size_t len)
     return true;
 }
 
-/* A last label that inet_aton() would read as a number: the whole text would then be an IPv4
- * address to somebody. */
+/*
+ * A last label that inet_aton() would read as a number: the whole text would then be an IPv4
+ * address to somebody.
+ */
 static bool label_is_number(const char *label, size_t len)
 {
     if (len >= 2 && label[0] == '0' && label[1] == 'x')
@@ -201,8 +207,10 @@ static bool sni_ok(const char *name)
     }
 }
 
-/* ServerNameList in `left` octets: exactly one entry, a host_name. RFC 6066 defines no other type
- * of name. */
+/*
+ * ServerNameList in `left` octets: exactly one entry, a host_name. RFC 6066 defines no other type
+ * of name.
+ */
 static bool take_server_name(struct cursor *c, size_t left, struct client_hello *hello)
 {
     size_t list, type, len;
@@ -240,8 +248,10 @@ static bool take_extensions(struct cursor *c, size_t left, struct client_hello *
     return true;
 }
 
-/* The body of the ClientHello: RFC 8446 section 4.1.2, and RFC 5246 section 7.4.1.2 for those
- * without extensions. */
+/*
+ * The body of the ClientHello: RFC 8446 section 4.1.2, and RFC 5246 section 7.4.1.2 for those
+ * without extensions.
+ */
 static bool take_hello(struct cursor *c, size_t left, struct client_hello *hello)
 {
     size_t version, len;
@@ -273,8 +283,10 @@ enum client_hello_result client_hello_parse(struct client_hello *hello, const ch
     *hello = (struct client_hello){0};
     if (len == 0)
         return CLIENT_HELLO_MORE;
-    /* What lies behind the limit never counts, so the verdict is the same in whatever pieces the
-     * octets come. */
+    /*
+     * What lies behind the limit never counts, so the verdict is the same in whatever pieces the
+     * octets come.
+     */
     bool full = len >= CLIENT_HELLO_MAX;
     if (full)
         len = CLIENT_HELLO_MAX;
@@ -297,8 +309,10 @@ enum client_hello_result client_hello_parse(struct client_hello *hello, const ch
 
 void client_hello_alert(unsigned char out[TLS_ALERT_OCTETS], enum tls_alert alert)
 {
-    /* Version 3.3, as every server of TLS 1.2 and 1.3 writes it (RFC 8446 section 5.1); level 2 is
-     * fatal. */
+    /*
+     * Version 3.3, as every server of TLS 1.2 and 1.3 writes it (RFC 8446 section 5.1); level 2 is
+     * fatal.
+     */
     const unsigned char record[TLS_ALERT_OCTETS] = {RECORD_ALERT,        VERSION_MAJOR, 3, 0, 2, 2,
                                                     (unsigned char)alert};
     memcpy(out, record, sizeof record);

@@ -125,7 +125,7 @@ def test_bad_target(proxy, target):
     assert answer.status == 400 and answer.closes(), answer.head
     assert "error=http_request_error" in answer.header("Proxy-Status")
     line = proxy.wait_log(lambda line: line["status"] == 400)
-    assert line["outcome"] in ("bad-target", "bad-request", "bad-host")
+    assert line["outcome"] in ("bad-target", "bad-request")
     assert line["address"] == "", "nothing was dialled"
 
 
@@ -170,7 +170,7 @@ def test_higher_minor_version(proxy, http_origin):
     """RFC 9110 section 2.5: treated as the highest minor version known."""
     server = http_origin(pages({"/": b"ok"}))
     with Client(proxy) as client:
-        assert client.fetch(f"http://{NAME}:{server.port}/", version="1.7").body == b"ok" or True
+        assert client.fetch(f"http://{NAME}:{server.port}/", version="1.7").body == b"ok"
         assert server.requests[0].version == "HTTP/1.1"
 
 
@@ -298,10 +298,10 @@ def test_ambiguous_framing(proxy, untouched, fields):
     with Client(proxy) as client:
         client.send(request(untouched, *fields, method="POST") + smuggled)
         answer = client.response("POST")
-        assert answer.status in (400, 501) and answer.closes(), answer.head
+        # An octet that no field may hold is found before anybody asks for the framing.
+        assert_refused(proxy, answer, "bad-request" if "\x0b" in str(fields[0]) else "bad-framing")
         client.half_close()
         assert client.ended()
-    assert proxy.wait_log(lambda line: line["status"] == answer.status)["outcome"] in ("bad-framing", "bad-request")
     assert len(proxy.log()) == 1
 
 
@@ -351,13 +351,13 @@ def test_loop(proxy, untouched):
     refused(proxy, request(untouched, "Via: 1.1 other, 1.1 ferry-1 (comment)"), "proxy-loop")
 
 
-def test_trace_and_options_that_may_go_no_further(proxy, untouched):
+@pytest.mark.parametrize("method", ["TRACE", "OPTIONS"])
+def test_request_that_may_go_no_further(proxy, untouched, method):
     """Max-Forwards: 0 makes the proxy itself the recipient (RFC 9110 section 7.6.2)."""
-    for method in ("TRACE", "OPTIONS"):
-        with Client(proxy) as client:
-            answer = client.fetch(untouched, "Max-Forwards: 0", method=method)
-            assert answer.status in (200, 204, 405, 501), answer.head
-            assert b"secret" not in answer.body
+    with Client(proxy) as client:
+        answer = client.fetch(untouched, "Max-Forwards: 0", "Authorization: secret", method=method)
+        assert answer.status in (200, 405), answer.head
+        assert b"secret" not in answer.body, "TRACE must not show credentials (RFC 9110 section 9.3.8)"
 
 
 # What may not go out.
@@ -376,30 +376,25 @@ def test_port_denied(start):
     proxy.reload({"allowed.http.ports": "1-65535"})
 
 
-LITERALS = [
-    "127.0.0.1",
-    "[::1]",
-    "[::ffff:127.0.0.1]",
-    "169.254.169.254",
-    "2130706433",
-    "127.1",
-    "0x7f.1",
-    "0x7f000001",
-    "0177.0.0.1",
-    "127.0.0.1.",
-]
+LITERALS = {
+    "127.0.0.1": "literal-denied",
+    "[::1]": "literal-denied",
+    "[::ffff:127.0.0.1]": "literal-denied",
+    "169.254.169.254": "literal-denied",
+    # What only some resolvers take for an address is no host at all.
+    "2130706433": "bad-host",
+    "127.1": "bad-host",
+    "0x7f.1": "bad-host",
+    "0x7f000001": "bad-host",
+    "0177.0.0.1": "bad-host",
+    "127.0.0.1.": "bad-host",
+}
 
 
-@pytest.mark.parametrize("host", LITERALS)
-def test_literal_denied(start, host):
-    """Every spelling that some resolver takes for an address; even where the address itself is allowed."""
-    proxy = start()
-    with Client(proxy) as client:
-        answer = client.fetch(f"http://{host}/")
-    assert answer.status in (400, 403), answer.head
-    line = proxy.wait_log(lambda line: line["status"] == answer.status)
-    assert line["outcome"] in ("literal-denied", "bad-host", "bad-target", "host-denied")
-    assert line["address"] == ""
+@pytest.mark.parametrize("host, token", LITERALS.items())
+def test_literal_denied(proxy, host, token):
+    """Although the addresses themselves are in allowed.networks."""
+    refused(proxy, f"GET http://{host}/ HTTP/1.0\r\n\r\n".encode(), token, address="")
 
 
 def test_literal_allowed_when_listed(start, http_origin):

@@ -1,7 +1,6 @@
 """CONNECT as both ends see it, octet for octet: the answer, early octets, half-close, limits, the gate for TLS."""
 
 import random
-import select
 import socket
 import ssl
 import threading
@@ -171,8 +170,6 @@ def test_half_closed_tunnel_has_its_own_limit(certferry, enroll_settings, origin
 
     def wait_for_more(connection):
         connection.read_to_end()
-        connection.recv()  # at the end already: only the proxy's close of both ways ends the wait below
-        select.select([], [], [connection.sock], 0)
         gone.wait(20)
 
     gone = threading.Event()
@@ -215,12 +212,14 @@ GATE = [
 
 @pytest.mark.parametrize(("gate", "host", "name", "outcome"), GATE)
 def test_gate_reads_the_server_name(gate, host, name, outcome, certferry, enroll_settings, authority, origin):
-    server = origin(echo, certificate=authority.server(NAME))
+    refused = outcome != "ok"
+    # Where nothing may arrive the origin is a plain one, which would keep the very octets of a handshake.
+    server = origin(swallow) if refused else origin(echo, certificate=authority.server(NAME))
     proxy = certferry(enroll_settings | {"tunnel.sni": gate, "allowed.hosts": "127.0.0.1"})
     context = authority.client_context()
     context.check_hostname = False
     with open_tunnel(proxy, host, server.port) as sock:
-        if outcome == "ok":
+        if not refused:
             with context.wrap_socket(sock, server_hostname=name) as inside:
                 inside.sendall(b"through")
                 assert inside.recv(7) == b"through"
@@ -231,8 +230,10 @@ def test_gate_reads_the_server_name(gate, host, name, outcome, certferry, enroll
             with pytest.raises(ssl.SSLError, match="(?i)alert|unrecognized"):
                 context.wrap_socket(sock, server_hostname=name)
     line = logged(proxy)
-    assert (line["outcome"], line["sni"].lower()) == (outcome, (name or "").lower())
-    if outcome != "ok":
+    assert line["outcome"] == outcome
+    if gate != "off":
+        assert line["sni"].lower() == (name or "").lower()
+    if refused:
         assert not server.wait_done().received
         assert line["bytes_up"] == 0
 

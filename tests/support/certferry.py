@@ -103,7 +103,7 @@ class Certferry:
         self.process = subprocess.Popen(
             [binary, "serve", "--conf", str(self.directory / "conf"), *map(str, args)],
             cwd=self.directory,
-            env=programs.environment(self.directory, **programs.sanitizer_options(SANITIZER_STATUS), **variables),
+            env=programs.environment(self.directory, **(programs.sanitizer_options(SANITIZER_STATUS) | variables)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -13,8 +13,10 @@
 
 #include <cmocka.h>
 
-/* A head with the fields of `text`: lines "Name: value", each ended by LF; the value is taken as it
- * stands. */
+/*
+ * A head with the fields of `text`: lines "Name: value", each ended by LF; the value is taken as it
+ * stands.
+ */
 static struct head head_with(enum head_kind kind, unsigned minor, const char *text)
 {
     struct head h = {.kind = kind, .minor = minor, .method = SPAN("POST"), .status = 200};

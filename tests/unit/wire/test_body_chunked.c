@@ -32,8 +32,10 @@ static struct body chunked_body(void)
     return b;
 }
 
-/* Feeds one piece, from a copy of exactly its size; false when the body has come to an end, good or
- * bad. */
+/*
+ * Feeds one piece, from a copy of exactly its size; false when the body has come to an end, good or
+ * bad.
+ */
 static bool feed_piece(struct body *b, const char *data, size_t len, struct outcome *o)
 {
     char *exact = malloc(len > 0 ? len : 1);
@@ -350,8 +352,10 @@ static void repeat(struct buf *wire, char c, size_t n)
         assert_int_equal(buf_add(wire, &c, 1), 0);
 }
 
-/* RFC 9112 7.1.1: "ought to limit the total length of chunk extensions"; CVE-2024-22019,
- * CVE-2023-39326. */
+/*
+ * RFC 9112 7.1.1: "ought to limit the total length of chunk extensions"; CVE-2024-22019,
+ * CVE-2023-39326.
+ */
 static void test_line_limit(void **state)
 {
     (void)state;

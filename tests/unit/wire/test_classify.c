@@ -10,11 +10,11 @@
 
 #include <cmocka.h>
 
-/* A request of openssl ocsp, in base64 as RFC 6960 appendix A.1 has it, and with octets that need
- * escapes. */
+/* A request of openssl ocsp, in base64 as RFC 6960 appendix A.1 has it. */
 #define OCSP_GET                                                                                   \
     "MFUwUzBRME8wTTAJBgUrDgMCGgUABBRCTvM2bYsX5PmGXqeEn+ECutGoLgQUCd9+shC24M1knU7TdQiNRwSbDxcCFCc"  \
     "+ZsjeEDaJ75dsRSIa3XWOWm1A"
+/* The same with slashes in its base64, not escaped. */
 #define OCSP_SLASHES                                                                               \
     "MFUwUzBRME8wTTAJBgUrDgMCGgUABBRCTvM2/YsX5PmGXqeEn//MutGoLgQUCd9+shC24M1knU7TdQiNRwSbDxcCFCc"  \
     "+ZsjeEDaJ75dsRSIa3XWOWm1A"
@@ -225,8 +225,10 @@ static void test_others(void **state)
     CHECK(other_cases);
 }
 
-/* Writes the base64 of `size` octets, "head" first and zeros behind, as a path. `escape` writes
- * %2B, %2F, %3D. */
+/*
+ * Writes the base64 of `size` octets, "head" first and zeros behind, as a path. `escape` writes
+ * %2B, %2F, %3D.
+ */
 static void base64_path(char *out, const char *head, size_t head_len, size_t size, bool escape)
 {
     static const char alphabet[] =

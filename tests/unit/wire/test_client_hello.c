@@ -600,8 +600,10 @@ static void test_limit(void **state)
     for (size_t over = 0; over < 2; over++) {
         extensions.len = body.len = message.len = wire.len = 0;
         put_server_name(&extensions, 0, "ca.example", 10);
-        /* Four record headers, the message header, the body up to the extensions and their
-         * length, this extension. */
+        /*
+         * Four record headers, the message header, the body up to the extensions and their
+         * length, this extension.
+         */
         size_t rest = CLIENT_HELLO_MAX - 4 * 5 - 4 - (sizeof UP_TO_EXTENSIONS - 1) - 2 -
                       extensions.len - 4 + over;
         put_number(&extensions, 21, 2);
