@@ -1,5 +1,6 @@
 #include "allowlist/egress.h"
 
+#include <assert.h>
 #include <stdint.h>
 
 /*
@@ -97,9 +98,18 @@ struct range4 {
     const char *name[CARRIER_COUNT]; /* the message for each way to hide it */
 };
 
-struct range6 {
+/* An IPv6 address as two numbers, and a prefix of such. */
+struct halves {
     uint64_t high, low;
+};
+
+struct bits6 {
+    struct halves first;
     unsigned bits;
+};
+
+struct range6 {
+    struct bits6 where;
     bool global;
     const char *name;
 };
@@ -114,13 +124,9 @@ static const struct range4 ranges4[] = {
 };
 
 static const struct range6 ranges6[] = {
-#define RANGE6_ROW(high, low, bits, global, name) {high, low, bits, global, name},
+#define RANGE6_ROW(high, low, bits, global, name) {{{high, low}, bits}, global, name},
     RANGE6_TABLE(RANGE6_ROW)
 #undef RANGE6_ROW
-};
-
-struct halves {
-    uint64_t high, low;
 };
 
 static uint64_t octets_load(const unsigned char *octet, size_t count)
@@ -131,8 +137,7 @@ static uint64_t octets_load(const unsigned char *octet, size_t count)
     return value;
 }
 
-/* The special-purpose range of an IPv4 address, in the words for its carrier; NULL when it is
- * ordinary. */
+/* The special range of an IPv4 address in the words for its carrier; NULL when it is ordinary. */
 static const char *range4_special(uint32_t address, enum carrier carrier)
 {
     const struct range4 *best = NULL;
@@ -144,11 +149,11 @@ static const char *range4_special(uint32_t address, enum carrier carrier)
     return best == NULL || best->global ? NULL : best->name[carrier];
 }
 
-static bool range6_holds(const struct range6 *r, struct halves a)
+static bool bits6_hold(const struct bits6 *where, struct halves a)
 {
-    if (r->bits <= 64)
-        return (a.high ^ r->high) >> (64 - r->bits) == 0;
-    return a.high == r->high && (a.low ^ r->low) >> (128 - r->bits) == 0;
+    if (where->bits <= 64)
+        return (a.high ^ where->first.high) >> (64 - where->bits) == 0;
+    return a.high == where->first.high && (a.low ^ where->first.low) >> (128 - where->bits) == 0;
 }
 
 static const char *range6_special(struct halves a)
@@ -156,15 +161,32 @@ static const char *range6_special(struct halves a)
     const struct range6 *best = NULL;
     for (size_t i = 0; i < sizeof ranges6 / sizeof ranges6[0]; i++) {
         const struct range6 *r = &ranges6[i];
-        if (range6_holds(r, a) && (best == NULL || r->bits > best->bits))
+        if (bits6_hold(&r->where, a) && (best == NULL || r->where.bits > best->where.bits))
             best = r;
     }
     if (best != NULL)
         return best->global ? NULL : best->name;
-    /* IANA hands out global unicast addresses from 2000::/3 alone (RFC 4291 section 2.4, RFC 3513
-     * section 4). */
+    /* IANA assigns global unicast addresses from 2000::/3 alone (IPv6 address space registry). */
     return a.high >> 61 == 1 ? NULL : "reserved, outside 2000::/3";
 }
+
+/* Prefixes that carry an IPv4 address, and the octet where it begins. */
+struct carrier_range {
+    struct bits6 where;
+    enum carrier carrier;
+    unsigned octet;
+};
+
+static const struct carrier_range carriers[] = {
+    {{{0, 0}, 96}, CARRIER_COMPATIBLE, 12},                     /* RFC 4291 2.5.5.1 */
+    {{{0, 0xffff00000000}, 96}, CARRIER_MAPPED, 12},            /* RFC 4291 2.5.5.2 */
+    {{{0, 0xffff000000000000}, 96}, CARRIER_TRANSLATED, 12},    /* RFC 2765 2.1 */
+    {{{0x0064ff9b00000000, 0}, 96}, CARRIER_NAT64, 12},         /* RFC 6052 2.1 */
+    {{{0x0064ff9b00010000, 0}, 48}, CARRIER_NAT64_LOCAL, 12},   /* RFC 8215 */
+    {{{0x2002000000000000, 0}, 16}, CARRIER_SIX_TO_FOUR, 2},    /* RFC 3056 2 */
+    {{{0x2001000000000000, 0}, 32}, CARRIER_TEREDO_SERVER, 4},  /* RFC 4380 4 */
+    {{{0x2001000000000000, 0}, 32}, CARRIER_TEREDO_CLIENT, 12}, /* bits inverted */
+};
 
 struct hidden {
     enum carrier carrier;
@@ -189,35 +211,12 @@ static uint32_t nat64_local_inner(const unsigned char octet[16])
     return (uint32_t)(octets_load(octet + 6, 2) << 16 | octets_load(octet + 9, 2));
 }
 
-/* IPv4 inside the first half or at the end of the whole. Returns how many were found, 0 or more. */
-static size_t prefix_hidden(const unsigned char octet[16], struct halves a,
-                            struct hidden out[HIDDEN_MAX])
+static uint32_t carrier_inner(const struct carrier_range *c, const unsigned char octet[16])
 {
-    uint32_t last = (uint32_t)a.low;
-    if (a.high == 0 &&
-        a.low <= 1) /* :: and ::1 are not IPv4-compatible addresses, RFC 4291 section 2.5.5.1 */
-        return 0;
-    if (a.high == 0 && a.low >> 32 == 0)
-        out[0] = (struct hidden){CARRIER_COMPATIBLE, last};
-    else if (a.high == 0 && a.low >> 32 == 0xffff)
-        out[0] = (struct hidden){CARRIER_MAPPED, last};
-    else if (a.high == 0 && a.low >> 32 == 0xffff0000) /* RFC 2765 section 2.1 */
-        out[0] = (struct hidden){CARRIER_TRANSLATED, last};
-    else if (a.high == 0x0064ff9b00000000 && a.low >> 32 == 0)
-        out[0] = (struct hidden){CARRIER_NAT64, last};
-    else if (a.high >> 16 == 0x0064ff9b0001)
-        out[0] = (struct hidden){CARRIER_NAT64_LOCAL, nat64_local_inner(octet)};
-    else if (a.high >> 48 == 0x2002) /* RFC 3056 section 2 */
-        out[0] = (struct hidden){CARRIER_SIX_TO_FOUR, (uint32_t)(a.high >> 16)};
-    else if (a.high >> 32 ==
-             0x20010000) { /* RFC 4380 section 4: the client's address is inverted */
-        out[0] = (struct hidden){CARRIER_TEREDO_SERVER, (uint32_t)a.high};
-        out[1] = (struct hidden){CARRIER_TEREDO_CLIENT, ~last};
-        return 2;
-    } else {
-        return 0;
-    }
-    return 1;
+    uint32_t address = (uint32_t)octets_load(octet + c->octet, 4);
+    if (c->carrier == CARRIER_NAT64_LOCAL)
+        return nat64_local_inner(octet);
+    return c->carrier == CARRIER_TEREDO_CLIENT ? ~address : address;
 }
 
 /*
@@ -227,9 +226,16 @@ static size_t prefix_hidden(const unsigned char octet[16], struct halves a,
 static size_t hidden_find(const unsigned char octet[16], struct halves a,
                           struct hidden out[HIDDEN_MAX])
 {
-    size_t count = prefix_hidden(octet, a, out);
+    size_t count = 0;
+    if (a.high == 0 && a.low <= 1) /* :: and ::1 carry nothing, RFC 4291 sections 2.5.2, 2.5.3 */
+        return 0;
+    for (size_t i = 0; i < sizeof carriers / sizeof carriers[0]; i++) {
+        if (bits6_hold(&carriers[i].where, a))
+            out[count++] = (struct hidden){carriers[i].carrier, carrier_inner(&carriers[i], octet)};
+    }
     if ((a.low >> 32 & 0xfcffffff) == 0x00005efe)
         out[count++] = (struct hidden){CARRIER_ISATAP, (uint32_t)a.low};
+    assert(count <= HIDDEN_MAX);
     return count;
 }
 

@@ -32,8 +32,7 @@ static char octet_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-/* Letters, digits, hyphen (RFC 952, RFC 1123 section 2.1): a host name has nothing else, also no
- * underscore. */
+/* Letters, digits, hyphen (RFC 952, RFC 1123 section 2.1); an underscore is in no host name. */
 static bool octet_is_ldh(char c)
 {
     c = octet_lower(c);
@@ -66,8 +65,7 @@ static const char *octet_complaint(char c)
     }
 }
 
-/* Every ASCII octet must be one of a name; `*ascii` tells whether there are others, which are
- * IDNA's business. */
+/* Every ASCII octet must be one of a name; `*ascii`: there are no others, for IDNA to judge. */
 static int octets_check(struct span raw, bool *ascii, const char **why)
 {
     *ascii = true;

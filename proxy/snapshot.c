@@ -157,6 +157,15 @@ static const char *instance_name(void)
     return name;
 }
 
+/* When this process began: a reload is no new start. */
+static int64_t instance_started(void)
+{
+    static int64_t started;
+    if (started == 0)
+        started = (int64_t)time(NULL);
+    return started;
+}
+
 /* A pseudonym of Via is a token here (RFC 9110 section 7.6.3), and a string of Proxy-Status needs
  * no escapes then. */
 static bool is_pseudonym(const char *text)
@@ -267,7 +276,7 @@ static void build_roster(struct snapshot *s, const struct settings *st, uint16_t
                           .weight = 100,
                           .self = true,
                           .state = MEMBER_UP,
-                          .started = (int64_t)time(NULL)};
+                          .started = instance_started()};
     (void)snprintf(self.host, sizeof self.host, "%s", s->advertise_host);
     (void)snprintf(self.zone, sizeof self.zone, "%s", s->zone);
     (void)roster_add(s->roster, &self);

@@ -358,7 +358,7 @@ static bool receive_head(struct session *s)
     want = want < buf_room(&s->in) ? want : buf_room(&s->in);
     char *to = buf_reserve(&s->in, want);
     if (to == NULL) {
-        session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+        session_close(s, OUTCOME_NO_MEMORY);
         return false;
     }
     ssize_t n = stream_receive(&s->client, to, want);

@@ -614,7 +614,9 @@ static bool value_has(struct span value, struct span token)
     while (at < end) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         const char *stop = comma != NULL ? comma : end;
-        if (span_is_nocase(trimmed(at, stop), token))
+        struct span element = trimmed(at, stop);
+        /* Empty elements do not count (RFC 9110 section 5.6.1.2). */
+        if (element.len > 0 && span_is_nocase(element, token))
             return true;
         at = stop + 1;
     }

@@ -141,7 +141,8 @@ static enum target_result authority_parse(struct target *t, struct span text, co
             len++;
     }
     if (len == 0 && (text.len == 0 || text.ptr[0] == ':'))
-        return malformed(why, "empty host");
+        return malformed(why,
+                         text.len > 1 && text.ptr[1] == ':' ? host_octet_fault(':') : "empty host");
     if (len < text.len && text.ptr[len] != ':')
         return malformed(why, host_octet_fault(text.ptr[len]));
 

@@ -3,9 +3,11 @@
 import datetime
 import json
 import re
+import time
 
 import pytest
 from support import programs
+from support.certferry import PATIENCE
 from support.daemons import unused_port
 from support.origins import pages
 from support.raw_http import Client, assert_refused
@@ -93,14 +95,26 @@ def test_pages_need_clients_allow(certferry, enroll_settings):
         assert_refused(proxy, fetch(proxy, path), "client-denied")
 
 
+def wait_deaf(proxy):
+    """Until nobody listens any more: then every worker knows of the shutdown."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            Client(proxy).close()
+        except ConnectionError:
+            return
+    raise AssertionError("it still listens")
+
+
 def test_not_ready_while_draining(certferry, enroll_settings):
     """A request on its way when the shutdown begins is answered, and says where things stand."""
-    proxy = certferry(enroll_settings | {"drain.grace": "5s"})
+    proxy = certferry(enroll_settings | {"drain.grace": "10s", "threads": "1"})
     with Client(proxy) as client:
         client.send(b"GET /readyz HTTP/1.1\r\nHost: a\r\n")
-        # The worker has read this when it answers another connection's request.
+        # Once this is answered the one worker has taken what came before.
+        assert fetch(proxy, "/readyz").status == 200
         proxy.terminate()
-        proxy.wait_event("draining")
+        wait_deaf(proxy)
         client.send(b"\r\n")
         answer = client.response()
         assert answer.status == 503 and answer.closes(), answer.head

@@ -1,5 +1,6 @@
 """Many tunnels at once, slow ends, reload and shutdown while octets flow: nothing is lost, memory stays bounded."""
 
+import contextlib
 import json
 import pathlib
 import random
@@ -279,10 +280,42 @@ def test_tunnel_is_cut_when_the_grace_is_over(certferry, enroll_settings, origin
         sock.sendall(b"x")
         assert read_exactly(sock, 1) == b"x"
         proxy.terminate()
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert read_to_end(sock) == b""
-        except ConnectionResetError:
-            pass
         assert proxy.wait() == 0
     server.wait_done()
     assert [line["outcome"] for line in proxy.log()] == ["drain-ended"]
+
+
+def test_second_sigterm_ends_the_grace(certferry, enroll_settings, origin):
+    """One worker has ended long ago, the other has the tunnel."""
+    proxy = certferry(enroll_settings | {"tunnel.sni": "off", "drain.grace": "1h"})
+    server = origin(echo)
+    with open_tunnel(proxy, NAME, server.port) as sock:
+        proxy.terminate()
+        proxy.wait_event("draining")
+        assert_served(sock)
+        proxy.terminate()
+        with contextlib.suppress(ConnectionResetError):
+            assert read_to_end(sock) == b""
+        assert proxy.wait() == 0
+    assert [line["outcome"] for line in proxy.log()] == ["drain-ended"]
+
+
+def test_reload_while_draining_does_no_harm(certferry, enroll_settings, origin):
+    proxy = certferry(enroll_settings | {"tunnel.sni": "off", "drain.grace": "1h"})
+    server = origin(echo)
+    with open_tunnel(proxy, NAME, server.port) as sock:
+        proxy.terminate()
+        proxy.wait_event("draining")
+        assert_served(sock)
+        for _ in range(3):
+            proxy.reload({"allowed.domains": "elsewhere.test"})
+            assert_served(sock)
+    assert proxy.wait() == 0
+
+
+def assert_served(sock):
+    """The tunnel to an echo is open."""
+    sock.sendall(b"still here")
+    assert read_exactly(sock, 10) == b"still here"
