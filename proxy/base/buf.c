@@ -96,15 +96,17 @@ int buf_printf(struct buf *b, const char *format, ...)
     if ((size_t)n < sizeof text)
         return buf_add(b, text, (size_t)n);
 
-    /* Rare: longer than the stack's text, so printed in place. */
-    char *to = buf_reserve(b, (size_t)n + 1);
-    if (to == NULL)
-        return -errno;
+    /* Rare: longer than the stack's text. The NUL that vsnprintf() ends with must not cost room in
+     * the buffer. */
+    char *longer = malloc((size_t)n + 1);
+    if (longer == NULL)
+        return -ENOMEM;
     va_start(args, format);
-    (void)vsnprintf(to, (size_t)n + 1, format, args);
+    (void)vsnprintf(longer, (size_t)n + 1, format, args);
     va_end(args);
-    buf_commit(b, (size_t)n);
-    return 0;
+    int rc = buf_add(b, longer, (size_t)n);
+    free(longer);
+    return rc;
 }
 
 void buf_consume(struct buf *b, size_t n)

@@ -1,5 +1,7 @@
 #include "proxy/control/control.h"
 
+#include <stdio.h>
+
 #include "proxy/wire/reply.h"
 
 struct page {
@@ -57,10 +59,13 @@ static int make_metrics(struct reply *reply, struct buf *text, const struct cont
     return rc;
 }
 
-/* RFC 9110 section 13.1.2: weak comparison of a list of entity tags, or "*". */
+/* RFC 9110 section 13.1.2: weak comparison with a list of entity tags, or "*". */
 static bool none_match_has(const struct head *head, const char *etag)
 {
+    char weak[64];
+    (void)snprintf(weak, sizeof weak, "W/%s", etag);
     return head_list_has(head, SPAN("If-None-Match"), span_of(etag)) ||
+           head_list_has(head, SPAN("If-None-Match"), span_of(weak)) ||
            head_list_has(head, SPAN("If-None-Match"), SPAN("*"));
 }
 

@@ -110,6 +110,7 @@ static void test_conditional_requests(void **state)
         {"", "200"},
         {"If-None-Match: \"tag\"\r\n", "304"},
         {"If-None-Match: \"other\", \"tag\"\r\n", "304"},
+        {"If-None-Match: W/\"tag\"\r\n", "304"},
         {"If-None-Match: *\r\n", "304"},
         {"If-None-Match: \"other\"\r\n", "200"},
     };
