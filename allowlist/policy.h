@@ -37,7 +37,7 @@ struct policy_options {
     size_t client_count;
     const struct prefix *control_clients; /* control.allow */
     size_t control_client_count;
-    uint32_t protocols; /* bit 1 << enum protocol; 0: all */
+    uint32_t protocols; /* of plain HTTP: bit 1 << enum protocol; 0: all */
 };
 
 /* Returns owned; NULL when out of memory (then `options->rules` is still the caller's). */

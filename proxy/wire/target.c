@@ -37,10 +37,16 @@ static bool is_one_of(char c, const char *set)
     return c != '\0' && strchr(set, c) != NULL;
 }
 
-/* unreserved and sub-delims of RFC 3986 section 2: a reg-name without percent-encoding. */
+/* What is left of a reg-name (RFC 3986 section 3.2.2) without what no name in the DNS has. */
 static bool is_name_octet(char c)
 {
-    return is_alpha(c) || is_digit(c) || is_one_of(c, "-._~!$&'()*+,;=");
+    return is_alpha(c) || is_digit(c) || is_one_of(c, "-._");
+}
+
+/* pchar, "/" and "?" (RFC 3986 sections 3.3 and 3.4), all but percent-encodings. */
+static bool is_path_octet(char c)
+{
+    return is_alpha(c) || is_digit(c) || is_one_of(c, "-._~!$&'()*+,;=:@/?");
 }
 
 static size_t find(struct span s, char c)
@@ -159,12 +165,12 @@ static enum target_result authority_parse(struct target *t, struct span text, co
     return port_parse(&t->port, port, why);
 }
 
-/* pchar, "/" and "?" of RFC 3986 sections 3.3 and 3.4, percent-encodings complete. */
+/* Path and query; percent-encodings must be complete (RFC 3986 section 2.1). */
 static enum target_result path_scan(struct span text, const char **why)
 {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (is_name_octet(c) || is_one_of(c, ":@/?"))
+        if (is_path_octet(c))
             continue;
         if (c == '#')
             return malformed(why, "fragment in the request target");

@@ -185,6 +185,7 @@ def roster_proxy(certferry, enroll_settings):
             "heartbeatport": port,
             "advertise.host": "px1.enroll.test",
             "zone": "plant7",
+            "roster.ttl": "1d",  # its quantum must not pass by during a test
             "peers": f"http://px2.enroll.test:48999,http://PX1.enroll.test:{port},http://[2001:db8::3]:48999",
             "allowed.domains": "enroll.test,example.com",
             "allowed.hosts": "exact.example.net,192.0.2.7",

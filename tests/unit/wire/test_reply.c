@@ -89,7 +89,7 @@ static void test_write(void **state)
     }
 }
 
-/* RFC 9110 section 5.6.7, also where the process speaks another language or lives elsewhere. */
+/* RFC 9110 section 5.6.7: always GMT, wherever the process lives. */
 static void test_date(void **state)
 {
     (void)state;
@@ -128,7 +128,7 @@ static void test_outcome(void **state)
                      0);
     expect_octets(&out,
                   "HTTP/1.1 403 Host not in the allowlist" NL DATE
-                  "Content-Type: text/plain; charset=us-ascii" NL "Content-Length: 238" NL
+                  "Content-Type: text/plain; charset=us-ascii" NL "Content-Length: 218" NL
                   "Cache-Control: no-store" NL "Proxy-Status: edge1; error=http_request_denied" NL
                   "Connection: close" NL NL "403 Host not in the allowlist: www.example.org\n"
                   "The operator must add the domain to allowed.domains, or the exact host to "
