@@ -31,6 +31,7 @@ struct worker {
     pthread_mutex_t lock; /* the mailbox: the newest of each kind counts */
     struct snapshot *next;
     bool drain, close_sessions;
+    bool gone; /* the loop is closing: nobody may wake it any more */
 };
 
 /* ---- facts for the own pages ---- */
@@ -166,6 +167,9 @@ static void end_if_empty(void *arg)
     resolver_destroy(w->ctx.net.resolver);
     poller_destroy(w->ctx.net.poller);
     deadlines_destroy(w->ctx.net.deadlines);
+    (void)pthread_mutex_lock(&w->lock);
+    w->gone = true;
+    (void)pthread_mutex_unlock(&w->lock);
     uv_close((uv_handle_t *)&w->wake, NULL);
 }
 
@@ -289,31 +293,38 @@ int worker_start(struct worker *w)
     return -rc;
 }
 
+/* Under the lock: a worker that has served its last session closes its loop by itself. */
+static void wake(struct worker *w)
+{
+    if (!w->gone)
+        (void)uv_async_send(&w->wake);
+}
+
 void worker_reload(struct worker *w, struct snapshot *snapshot)
 {
     (void)pthread_mutex_lock(&w->lock);
     struct snapshot *unseen = w->next;
     w->next = snapshot_ref(snapshot);
+    wake(w);
     (void)pthread_mutex_unlock(&w->lock);
     if (unseen != NULL)
         snapshot_unref(unseen);
-    (void)uv_async_send(&w->wake);
 }
 
 void worker_drain(struct worker *w)
 {
     (void)pthread_mutex_lock(&w->lock);
     w->drain = true;
+    wake(w);
     (void)pthread_mutex_unlock(&w->lock);
-    (void)uv_async_send(&w->wake);
 }
 
 void worker_close_sessions(struct worker *w)
 {
     (void)pthread_mutex_lock(&w->lock);
     w->drain = w->close_sessions = true;
+    wake(w);
     (void)pthread_mutex_unlock(&w->lock);
-    (void)uv_async_send(&w->wake);
 }
 
 void worker_join(struct worker *w)

@@ -100,6 +100,9 @@ static enum head_result scan_fault(struct scan *s, unsigned char c, const char *
         s->why = "NUL octet";
     else if ((c < ' ' && c != '\t') || c == 0x7f)
         s->why = "control octet";
+    else if (s->state == SCAN_NAME)
+        s->why = c == ' ' || c == '\t' ? "whitespace between field name and colon"
+                                       : "octet not allowed in a field name";
     else
         s->why = text;
     return HEAD_MALFORMED;
@@ -112,6 +115,12 @@ static enum head_result scan_go(struct scan *s, enum scan_state next)
     return HEAD_MORE;
 }
 
+static enum head_result scan_too_long(struct scan *s)
+{
+    s->why = "start line longer than the limit";
+    return HEAD_LINE_TOO_LONG;
+}
+
 /* For states that one octet ends. */
 static enum head_result scan_expect(struct scan *s, bool good, unsigned char c,
                                     enum scan_state next, const char *text)
@@ -119,13 +128,19 @@ static enum head_result scan_expect(struct scan *s, bool good, unsigned char c,
     return good ? scan_go(s, next) : scan_fault(s, c, text);
 }
 
-/* Runs over octets of one kind in the present state, up to `end`. */
-static size_t run_length(const struct scan *s, size_t end, bool (*is_good)(unsigned char))
+/* Runs over octets of one kind; what comes behind them must be `delimiter`. */
+static enum head_result scan_until(struct scan *s, size_t stop, bool (*is_good)(unsigned char),
+                                   unsigned char delimiter, enum scan_state next, const char *text)
 {
-    size_t at = s->at;
-    while (at < end && is_good((unsigned char)s->data[at]))
-        at++;
-    return at - s->at;
+    while (s->at < stop && is_good((unsigned char)s->data[s->at]))
+        s->at++;
+    if (s->at == s->end)
+        return HEAD_MORE;
+    unsigned char c = (unsigned char)s->data[s->at];
+    /* A CR may stand behind a line of the greatest length, another octet makes it longer. */
+    if (s->at == stop && c != '\r')
+        return scan_too_long(s);
+    return scan_expect(s, c == delimiter, c, next, text);
 }
 
 #define METHOD_SPAN(number, name, string) {#string, sizeof #string - 1},
@@ -154,6 +169,7 @@ static enum head_result scan_line_end(struct scan *s)
     }
     if (s->kind == HEAD_REQUEST) {
         const char *space = memchr(line, ' ', s->at - s->line);
+        assert(space != NULL);
         if (!method_is_known((struct span){line, (size_t)(space - line)})) {
             s->why = "unknown method (methods are case-sensitive)";
             return HEAD_METHOD_UNKNOWN;
@@ -215,35 +231,23 @@ static enum head_result scan_version(struct scan *s, unsigned char c)
 static enum head_result scan_start_line(struct scan *s, unsigned char c)
 {
     size_t stop = s->line_end < s->end ? s->line_end : s->end;
-    if (s->at >= s->line_end && c != '\r' && s->state != SCAN_LINE_LF) {
-        s->why = "start line longer than the limit";
-        return HEAD_LINE_TOO_LONG;
-    }
+    if (s->at >= s->line_end && c != '\r' && s->state != SCAN_LINE_LF)
+        return scan_too_long(s);
     switch (s->state) {
     case SCAN_METHOD_FIRST:
         return scan_expect(s, is_token_octet(c), c, SCAN_METHOD, "does not begin with a method");
     case SCAN_METHOD:
-        s->at += run_length(s, stop, is_token_octet);
-        if (s->at == stop)
-            return HEAD_MORE;
-        c = (unsigned char)s->data[s->at];
-        return scan_expect(s, c == ' ', c, SCAN_TARGET_FIRST, "octet not allowed in a method");
+        return scan_until(s, stop, is_token_octet, ' ', SCAN_TARGET_FIRST,
+                          "octet not allowed in a method");
     case SCAN_TARGET_FIRST:
         return scan_expect(s, is_visible_octet(c), c, SCAN_TARGET,
                            "not exactly one space behind the method");
     case SCAN_TARGET:
-        s->at += run_length(s, stop, is_visible_octet);
-        if (s->at == stop)
-            return HEAD_MORE;
-        c = (unsigned char)s->data[s->at];
-        return scan_expect(s, c == ' ', c, SCAN_VERSION_NAME,
-                           "octet not allowed in a request target");
+        return scan_until(s, stop, is_visible_octet, ' ', SCAN_VERSION_NAME,
+                          "octet not allowed in a request target");
     case SCAN_REASON:
-        s->at += run_length(s, stop, is_text_octet);
-        if (s->at == stop)
-            return HEAD_MORE;
-        c = (unsigned char)s->data[s->at];
-        return scan_expect(s, c == '\r', c, SCAN_LINE_LF, "octet not allowed in a reason phrase");
+        return scan_until(s, stop, is_text_octet, '\r', SCAN_LINE_LF,
+                          "octet not allowed in a reason phrase");
     case SCAN_LINE_LF:
         return c == '\n' ? scan_line_end(s) : scan_fault(s, '\r', NULL);
     default:
@@ -264,19 +268,10 @@ static enum head_result scan_field(struct scan *s, unsigned char c)
                            : c == ':' ? "field without a name"
                                       : "octet not allowed in a field name");
     case SCAN_NAME:
-        s->at += run_length(s, s->end, is_token_octet);
-        if (s->at == s->end)
-            return HEAD_MORE;
-        c = (unsigned char)s->data[s->at];
-        return scan_expect(s, c == ':', c, SCAN_VALUE,
-                           c == ' ' || c == '\t' ? "whitespace between field name and colon"
-                                                 : "octet not allowed in a field name");
+        return scan_until(s, s->end, is_token_octet, ':', SCAN_VALUE, NULL);
     case SCAN_VALUE:
-        s->at += run_length(s, s->end, is_text_octet);
-        if (s->at == s->end)
-            return HEAD_MORE;
-        c = (unsigned char)s->data[s->at];
-        return scan_expect(s, c == '\r', c, SCAN_VALUE_LF, "octet not allowed in a field value");
+        return scan_until(s, s->end, is_text_octet, '\r', SCAN_VALUE_LF,
+                          "octet not allowed in a field value");
     case SCAN_VALUE_LF:
         return c == '\n' ? scan_go(s, SCAN_FIELD_FIRST) : scan_fault(s, '\r', NULL);
     default:

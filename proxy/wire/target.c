@@ -116,16 +116,17 @@ static const char *host_octet_fault(char c)
 static enum target_result literal_scan(struct span text, size_t *len, const char **why)
 {
     size_t i = 1;
-    while (i < text.len && (is_hex(text.ptr[i]) || text.ptr[i] == ':' || text.ptr[i] == '.'))
-        i++;
+    size_t colons = 0;
+    for (; i < text.len && (is_hex(text.ptr[i]) || is_one_of(text.ptr[i], ":.")); i++)
+        colons += text.ptr[i] == ':';
     if (i == text.len)
         return malformed(why, "no closing bracket");
     if (text.ptr[i] == '%')
         return malformed(why, "zone identifier in an IPv6 address");
     if (text.ptr[i] != ']')
         return malformed(why, "octet not allowed in an IPv6 address");
-    if (i == 1)
-        return malformed(why, "empty brackets");
+    if (colons < 2)
+        return malformed(why, "no IPv6 address between the brackets");
     *len = i + 1;
     if (*len < text.len && text.ptr[*len] != ':')
         return malformed(why, "neither a colon nor the end behind the bracket");

@@ -101,7 +101,7 @@ def crl(authority, revoked):
     ca = x509.load_pem_x509_certificate(authority.root.cert.read_bytes())
     key = serialization.load_pem_private_key(authority.root.key.read_bytes(), None)
     serial = x509.load_pem_x509_certificate(revoked.read_bytes()).serial_number
-    now = datetime.datetime.utcnow()
+    now = datetime.datetime.now(datetime.timezone.utc)
     entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
     builder = x509.CertificateRevocationListBuilder().issuer_name(ca.subject).add_revoked_certificate(entry)
     builder = builder.last_update(now - datetime.timedelta(hours=1)).next_update(now + datetime.timedelta(days=1))

@@ -405,6 +405,11 @@ static void test_limits(void **state)
     limits.request_line_octets = 8;
     expect_limited("GET /abc", limits, HEAD_MORE);
     expect_limited("GET /abcd", limits, HEAD_LINE_TOO_LONG);
+    /* A CR exactly behind it, where no line may end. */
+    expect_limited("GET /abc\r", limits, HEAD_MALFORMED);
+    expect_limited("ABCDEFGH\r", limits, HEAD_MALFORMED);
+    expect_limited("GET /ab \r", limits, HEAD_MALFORMED);
+    expect_limited("GET /ab H", limits, HEAD_LINE_TOO_LONG);
     /* The skipped empty line is not part of it. */
     limits.request_line_octets = l;
     expect_limited("\r\nGET /abc HTTP/1.0\r\n\r\n", limits, HEAD_OK);
@@ -425,6 +430,18 @@ static void test_limits(void **state)
     expect_limited(text, limits, HEAD_OK);
     limits.fields = 1;
     expect_limited(text, limits, HEAD_TOO_MANY_FIELDS);
+}
+
+static void test_status_line_limit(void **state)
+{
+    (void)state;
+    static const char text[] = "HTTP/1.1 200 Okay\r\n\r\n";
+    static struct head h;
+    struct head_limits limits = FEED_LIMITS;
+    for (limits.request_line_octets = 1; limits.request_line_octets < 20;
+         limits.request_line_octets++)
+        assert_int_equal(feed_limited(&h, HEAD_RESPONSE, span_of(text), limits, NULL),
+                         limits.request_line_octets < 17 ? HEAD_LINE_TOO_LONG : HEAD_OK);
 }
 
 static void test_most_fields(void **state)
@@ -541,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_spans),
         cmocka_unit_test(test_framing_is_left_to_body),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_status_line_limit),
         cmocka_unit_test(test_most_fields),
         cmocka_unit_test(test_connection_options),
         cmocka_unit_test(test_slow_sender),
