@@ -59,15 +59,24 @@ static bool parse_line(struct holder *h, const char *line, uint16_t port)
     return true;
 }
 
-static void search_table(struct holder *h, const char *path, uint16_t port)
+/* A listener says most, then a socket that some process still holds; one that only waits for its
+ * end has no inode. */
+static int weight_of(const struct holder *h)
+{
+    return h->listening ? 3 : h->inode != 0 ? 2 : h->found ? 1 : 0;
+}
+
+static void search_table(struct holder *best, const char *path, uint16_t port)
 {
     char line[512];
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return;
-    /* A listener explains more than a connection that was accepted from it. */
-    while (!(h->found && h->listening) && fgets(line, sizeof line, f) != NULL)
-        (void)parse_line(h, line, port);
+    while (fgets(line, sizeof line, f) != NULL) {
+        struct holder h = {0};
+        if (parse_line(&h, line, port) && weight_of(&h) > weight_of(best))
+            *best = h;
+    }
     (void)fclose(f);
 }
 
@@ -125,8 +134,7 @@ const char *port_holder_explain(uint16_t port, char *out, size_t size)
     struct holder h = {0};
     char who[160] = "an unknown process";
     search_table(&h, "/proc/net/tcp", port);
-    if (!(h.found && h.listening))
-        search_table(&h, "/proc/net/tcp6", port);
+    search_table(&h, "/proc/net/tcp6", port);
     search_process(&h);
     if (h.pid != 0)
         (void)snprintf(who, sizeof who, "process %ld (%s)", h.pid, h.command);

@@ -157,9 +157,8 @@ static void close_listeners(struct worker *w)
 }
 
 /* The last thing on the loop: closes every handle, so that uv_run() returns. */
-static void end_if_empty(void *arg)
+static void end_if_empty(struct worker *w)
 {
-    struct worker *w = arg;
     if (!w->ctx.draining || w->ending || !list_empty(&w->ctx.sessions))
         return;
     w->ending = true;
@@ -171,6 +170,15 @@ static void end_if_empty(void *arg)
     w->gone = true;
     (void)pthread_mutex_unlock(&w->lock);
     uv_close((uv_handle_t *)&w->wake, NULL);
+}
+
+/* The last session has ended, perhaps deep inside the poller or the wheel: they are closed on the
+ * next round. */
+static void on_sessions_empty(void *arg)
+{
+    struct worker *w = arg;
+    if (w->ctx.draining && !w->ending)
+        (void)uv_async_send(&w->wake);
 }
 
 static void on_wake(uv_async_t *async)
@@ -246,7 +254,7 @@ static void fill_context(struct worker *w, unsigned number)
         .facts = &w->facts,
         .worker = number,
         .scratch_octets = SCRATCH_OCTETS,
-        .on_empty = end_if_empty,
+        .on_empty = on_sessions_empty,
         .on_empty_arg = w,
     };
     list_init(&w->ctx.sessions);

@@ -31,6 +31,7 @@ static size_t grown_cap(const struct buf *b, size_t need)
 char *buf_reserve(struct buf *b, size_t n)
 {
     size_t len = buf_len(b);
+    assert(len == 0 || b->data != NULL);
     if (n > b->max - len) {
         errno = ENOBUFS;
         return NULL;

@@ -72,8 +72,8 @@ static void relay(struct session *s)
     if (down == 0 && s->record.octets_down > 0)
         s->record.first_octet_us = clock_us() - s->record.started_us;
     if (status == TUNNEL_CLOSED) {
-        session_close(s, t->client_broke   ? OUTCOME_CLIENT_RESET
-                         : t->origin_broke ? OUTCOME_ORIGIN_RESET
+        session_close(s, t->client_reset   ? OUTCOME_CLIENT_RESET
+                         : t->origin_reset ? OUTCOME_ORIGIN_RESET
                                            : OUTCOME_OK);
     } else if (status == TUNNEL_MOVED) {
         const struct session_options *o = s->ctx->options;

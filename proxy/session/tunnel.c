@@ -124,9 +124,15 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
     struct tunnel_way *down = &t->way[TUNNEL_DOWN];
     if (size > up->waiting.max)
         size = up->waiting.max;
+    bool client_before = t->client_broke, origin_before = t->origin_broke;
+    bool up_closed = up->closed, down_closed = down->closed;
     bool moved = way_pump(up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
     if (way_pump(down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
         moved = true;
+    if (t->client_broke && !client_before)
+        t->client_reset = !down_closed;
+    if (t->origin_broke && !origin_before)
+        t->origin_reset = !up_closed;
     if (t->client_broke)
         give_up_way(down);
     if (t->origin_broke)

@@ -27,8 +27,11 @@ struct tunnel_way {
 
 struct tunnel {
     struct tunnel_way way[2];
-    bool client_broke; /* reset or failed before its end */
+    bool client_broke; /* reset or failed: nothing can be delivered there */
     bool origin_broke;
+    bool client_reset; /* broke before the origin had ended: worth telling, afterwards it is no news
+                        */
+    bool origin_reset; /* the same of the origin, before the client had ended */
 };
 
 enum tunnel_status {

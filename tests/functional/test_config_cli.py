@@ -1,6 +1,7 @@
 """The command line, the configuration directory, starting, reloading, stopping, and running out of descriptors."""
 
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import re
@@ -230,13 +231,39 @@ def test_port_taken_by_another_program(certferry):
     assert "heartbeatport" in said
 
 
+def outgoing(server, port, shares=False):
+    """A connection to that server from this port of ours, which lets nobody else bind it if it does not share."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.connect(server.getsockname())
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shares)
+    return sock
+
+
 def test_port_taken_by_an_outgoing_connection(certferry):
     """48999 lies in the ephemeral range: the message says how to keep connections off it."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as outgoing:
-        port = outgoing.getsockname()[1]
+    port = unused_port()
+    with socket.create_server(("127.0.0.1", 0)) as server, outgoing(server, port):
         said = refuse(certferry, {"heartbeatport": port})
         assert f"process {os.getpid()} (" in said and f"127.0.0.1:{server.getsockname()[1]}" in said, said
         assert f"net.ipv4.ip_local_reserved_ports={port}" in said, said
+
+
+def test_port_taken_by_one_of_many_connections(certferry):
+    """Connections in TIME_WAIT belong to nobody and hold nothing: the living one is named."""
+    port = unused_port()
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            with outgoing(server, port, shares=True):
+                accepted = stack.enter_context(server.accept()[0])
+            assert accepted.recv(1) == b"", "we close first, so the waiting is ours"
+            accepted.close()
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stack.enter_context(outgoing(server, port))
+        said = refuse(certferry, {"heartbeatport": port})
+        assert f"process {os.getpid()} (" in said and f"127.0.0.1:{server.getsockname()[1]}" in said, said
 
 
 def test_second_instance_refuses(certferry, enroll_settings, http_origin):

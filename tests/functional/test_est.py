@@ -12,6 +12,7 @@ from support.certferry import PATIENCE
 from support.daemons import Daemon, accepts, unused_port
 from support.enrolling import Device, assert_carried, assert_needs_proxy, assert_verifies, curl, fetched
 from support.est_server import EstServer
+from support.raw_http import Client
 
 NAME = "est.enroll.test"
 PKCS10 = ("--header", "Content-Type: application/pkcs10")
@@ -122,6 +123,28 @@ def test_http_1_0_and_connect_1_0(proxy, authority, est, home):
     assert done.returncode == 0, programs.told(done)
     assert est.seen[0].version == "HTTP/1.0"
     assert_tunnelled(proxy, est)
+
+
+def test_server_that_closes_before_the_clients_last_octets(certferry, enroll_settings, origin):
+    """
+    Python's and other servers close when they have answered; TLS clients then still send their close_notify, to which
+    the server's kernel says RST. All had arrived both ways: no reset for the log to tell of.
+    """
+    proxy = certferry(enroll_settings | {"tunnel.sni": "off"})
+
+    def script(connection):
+        connection.read_until(b"ask")
+        connection.send(b"answer")
+
+    server = origin(script)
+    with Client(proxy) as client:
+        client.send(f"CONNECT {NAME}:{server.port} HTTP/1.0\r\n\r\nask".encode())
+        assert client.head().status == 200
+        assert client.recv() + client.recv() == b"answer", "and its FIN"
+        server.wait_done(1)
+        client.send(b"close_notify")
+        line = proxy.wait_log(lambda line: line["class"] == "tunnel")
+    assert line["outcome"] == "ok" and line["bytes_down"] == len(b"answer")
 
 
 def test_several_requests_in_one_tunnel(proxy, authority, est, home):

@@ -26,7 +26,7 @@ struct verdict {
     enum head_result result;
     const char *why;
     struct head head;
-    const char *base;
+    char *base; /* owned; the head points into it */
 };
 
 /* Feeds `all` in pieces of `step` after a first one of `len`; the octets move each time. */
@@ -43,7 +43,7 @@ static void feed(struct verdict *v, enum head_kind kind, struct span all, size_t
         v->result = head_parse(&v->head, kind, copy, len, limits, &scanned, &v->why);
         assert((v->why != NULL) == (v->result != HEAD_OK && v->result != HEAD_MORE));
         if (v->result != HEAD_MORE || len == all.len)
-            return; /* `copy` is kept: the head points into it */
+            return;
         free(copy);
     }
 }
@@ -249,11 +249,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cut = all.len > 0 ? cut % (all.len + 1) : 0;
     feed(&pieces, kind, all, cut, all.len - cut, &limits);
     verdicts_agree(&whole, &pieces);
-    free((void *)(uintptr_t)pieces.base);
+    free(pieces.base);
     if (all.len <= SHORT_MAX) {
         feed(&pieces, kind, all, 0, 1, &limits);
         verdicts_agree(&whole, &pieces);
-        free((void *)(uintptr_t)pieces.base);
+        free(pieces.base);
     }
     if (whole.result == HEAD_OK) {
         check_clean(&whole.head);
@@ -263,6 +263,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         else
             check_response(&whole.head, switches);
     }
-    free((void *)(uintptr_t)whole.base);
+    free(whole.base);
     return 0;
 }

@@ -272,20 +272,19 @@ static void test_every_octet(void **state)
 {
     (void)state;
     static const struct {
-        const char *where;
-        enum head_kind kind;
-        const char *before, *after;
+        const char *where, *before, *after;
         bool (*is_allowed)(int c);
+        enum head_kind kind;
         enum head_result otherwise; /* when allowed: OK, but a method is unknown then */
     } places[] = {
-        {"method", HEAD_REQUEST, "G", "T / HTTP/1.0\r\n\r\n", is_tchar, HEAD_METHOD_UNKNOWN},
-        {"name", HEAD_REQUEST, "GET / HTTP/1.0\r\nA", "b: c\r\n\r\n", is_tchar, HEAD_OK},
-        {"name, first octet", HEAD_REQUEST, "GET / HTTP/1.0\r\n", "b: c\r\n\r\n", is_tchar,
+        {"method", "G", "T / HTTP/1.0\r\n\r\n", is_tchar, HEAD_REQUEST, HEAD_METHOD_UNKNOWN},
+        {"name", "GET / HTTP/1.0\r\nA", "b: c\r\n\r\n", is_tchar, HEAD_REQUEST, HEAD_OK},
+        {"name, first octet", "GET / HTTP/1.0\r\n", "b: c\r\n\r\n", is_tchar, HEAD_REQUEST,
          HEAD_OK},
-        {"value", HEAD_REQUEST, "GET / HTTP/1.0\r\nA: b", "c\r\n\r\n", is_text, HEAD_OK},
-        {"value, first octet", HEAD_REQUEST, "GET / HTTP/1.0\r\nA:", "\r\n\r\n", is_text, HEAD_OK},
-        {"target", HEAD_REQUEST, "GET /a", "b HTTP/1.0\r\n\r\n", is_vchar, HEAD_OK},
-        {"reason", HEAD_RESPONSE, "HTTP/1.1 200 O", "K\r\n\r\n", is_text, HEAD_OK},
+        {"value", "GET / HTTP/1.0\r\nA: b", "c\r\n\r\n", is_text, HEAD_REQUEST, HEAD_OK},
+        {"value, first octet", "GET / HTTP/1.0\r\nA:", "\r\n\r\n", is_text, HEAD_REQUEST, HEAD_OK},
+        {"target", "GET /a", "b HTTP/1.0\r\n\r\n", is_vchar, HEAD_REQUEST, HEAD_OK},
+        {"reason", "HTTP/1.1 200 O", "K\r\n\r\n", is_text, HEAD_RESPONSE, HEAD_OK},
     };
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         for (int c = 0; c < 256; c++) {

@@ -141,6 +141,8 @@ static void test_outcome(void **state)
 static struct span read_answer(struct head *h, const struct buf *out, bool head_only)
 {
     static const struct head_limits limits = {65536, 8192, 100};
+    if (out->data == NULL)
+        return SPAN("");
     struct body body;
     size_t scanned = 0;
     const char *why = "";
@@ -158,7 +160,7 @@ static struct span read_answer(struct head *h, const struct buf *out, bool head_
 
 static bool contains(struct span s, const char *text)
 {
-    return s.len > 0 && memmem(s.ptr, s.len, text, strlen(text)) != NULL;
+    return s.ptr != NULL && memmem(s.ptr, s.len, text, strlen(text)) != NULL;
 }
 
 static void check_every_outcome(enum outcome o, bool head_only)
@@ -181,7 +183,7 @@ static void check_every_outcome(enum outcome o, bool head_only)
         assert_true(contains(text, info->token));
         if (info->remedy != NULL)
             assert_true(contains(text, info->remedy));
-        assert_int_equal(text.ptr[text.len - 1], '\n');
+        assert_true(text.len > 0 && text.ptr[text.len - 1] == '\n');
     }
     buf_release(&out);
 }
