@@ -128,8 +128,6 @@ static enum target_result literal_scan(struct span text, size_t *len, const char
     if (colons < 2)
         return malformed(why, "no IPv6 address between the brackets");
     *len = i + 1;
-    if (*len < text.len && text.ptr[*len] != ':')
-        return malformed(why, "neither a colon nor the end behind the bracket");
     return TARGET_OK;
 }
 
@@ -137,8 +135,6 @@ static enum target_result literal_scan(struct span text, size_t *len, const char
 static enum target_result authority_parse(struct target *t, struct span text, const char **why)
 {
     size_t len = 0;
-    if (find(text, '@') < text.len)
-        return malformed(why, host_octet_fault('@'));
     if (text.len > 0 && text.ptr[0] == '[') {
         enum target_result r = literal_scan(text, &len, why);
         if (r != TARGET_OK)

@@ -132,6 +132,13 @@ static const struct head_case requests[] = {
      HEAD_MALFORMED},
     {"RFC 9110 5.5: DEL in a value", OCTETS(GET HOST "A: b\x7f\r\n\r\n"), HEAD_MALFORMED},
 
+    /* what only the second reader refuses: the target's first octets do not go with the method */
+    {"RFC 9112 3.2.3: authority form with GET", OCTETS("GET a:443 HTTP/1.1\r\n" HOST "\r\n"),
+     HEAD_MALFORMED},
+    {"RFC 9112 3.2: query alone", OCTETS("GET ?a HTTP/1.1\r\n" HOST "\r\n"), HEAD_MALFORMED},
+    {"RFC 9112 3.2.3: two @ in CONNECT", OCTETS("CONNECT a@@b:443 HTTP/1.1\r\n" HOST "\r\n"),
+     HEAD_MALFORMED},
+
     /* Host */
     {"RFC 9112 3.2: no Host in HTTP/1.1", OCTETS(GET "\r\n"), HEAD_MALFORMED},
     {"RFC 9112 3.2: no Host in CONNECT", OCTETS("CONNECT a:443 HTTP/1.1\r\n\r\n"), HEAD_MALFORMED},
