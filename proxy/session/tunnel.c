@@ -125,14 +125,17 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
     if (size > up->waiting.max)
         size = up->waiting.max;
     bool client_before = t->client_broke, origin_before = t->origin_broke;
-    bool up_closed = up->closed, down_closed = down->closed;
+    bool orderly = up->closed || down->closed; /* one end had already said that it was done */
     bool moved = way_pump(up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
     if (way_pump(down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
         moved = true;
+    /* An end that broke after its FIN is read no more: only its stream knows. */
+    t->client_broke = t->client_broke || (client->broken && up->ended && !down->closed);
+    t->origin_broke = t->origin_broke || (origin->broken && down->ended && !up->closed);
     if (t->client_broke && !client_before)
-        t->client_reset = !down_closed;
+        t->client_reset = !orderly;
     if (t->origin_broke && !origin_before)
-        t->origin_reset = !up_closed;
+        t->origin_reset = !orderly;
     if (t->client_broke)
         give_up_way(down);
     if (t->origin_broke)

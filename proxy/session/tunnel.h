@@ -29,9 +29,9 @@ struct tunnel {
     struct tunnel_way way[2];
     bool client_broke; /* reset or failed: nothing can be delivered there */
     bool origin_broke;
-    bool client_reset; /* broke before the origin had ended: worth telling, afterwards it is no news
-                        */
-    bool origin_reset; /* the same of the origin, before the client had ended */
+    bool client_reset; /* broke while neither end had sent its FIN: worth telling, afterwards it is
+                          no news */
+    bool origin_reset;
 };
 
 enum tunnel_status {

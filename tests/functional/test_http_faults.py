@@ -140,7 +140,7 @@ def test_credentials_in_a_url_are_not_repeated(proxy):
     assert "secret" not in str(proxy.log()) + str(proxy.events())
 
 
-@pytest.mark.parametrize("target", ["https://ca.enroll.test/", "https://ca.enroll.test:443/acme", "HTTPS://ca.enroll.test"])
+@pytest.mark.parametrize("target", [f"https://{NAME}/", f"https://{NAME}:443/acme", f"HTTPS://{NAME}"])
 def test_https_in_absolute_form(proxy, target):
     answer = refused(proxy, request(target), "https-needs-connect")
     assert b"CONNECT" in answer.body

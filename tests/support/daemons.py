@@ -1,4 +1,4 @@
-"""Certificate servers that Debian ships as programs: micromdm's scepserver, OpenSSL's CMP mock server and OCSP responder."""
+"""Servers that Debian ships as programs: micromdm's scepserver, OpenSSL's CMP mock server and OCSP responder."""
 
 import contextlib
 import random

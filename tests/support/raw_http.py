@@ -156,7 +156,6 @@ class Client:
         while size := int(self._until(b"\r\n").split(b";")[0], 16):
             parts.append(self._exactly(size))
             assert self._exactly(2) == b"\r\n"
-            answer.body = parts[-1] if len(parts) == 1 else answer.body
         answer.body = b"".join(parts)
         while (line := self._until(b"\r\n")) != b"\r\n":
             name, _, value = line.decode("latin-1").strip().partition(":")
@@ -210,7 +209,7 @@ OUTCOMES = read_outcomes()
 
 
 def assert_refused(proxy, response, token, **line):
-    """The answer, its reason phrase, Proxy-Status and the access log agree on one outcome of the table; the log line."""
+    """Answer, reason phrase, Proxy-Status and access log agree on one outcome of the table; the log line."""
     wanted = OUTCOMES[token]
     assert response.status == wanted.status, (response.head, response.body)
     assert response.reason == wanted.phrase
