@@ -56,12 +56,12 @@ void route_decide(struct route *r, const struct head *head, const struct policy 
     }
     switch (r->target.form) {
     case TARGET_AUTHORITY:
-        /* Content-Length on CONNECT has no meaning and a body no place (RFC 9110 section 9.3.6);
-         * what follows the head belongs to the tunnel. A coding would be a second opinion on that,
-         * so it is refused. */
+        /* A body has no place in CONNECT (RFC 9110 section 9.3.6): what follows the head belongs to
+         * the tunnel. A length of 0 agrees with that; anything else would be a second opinion, so
+         * it is refused. */
         r->kind = ROUTE_TUNNEL;
         r->class.protocol = PROTOCOL_TUNNEL;
-        if (head_find(head, SPAN("Transfer-Encoding")) != NULL)
+        if (body_of_request(&r->body, head, &r->why) != 0)
             refuse(r, OUTCOME_BAD_FRAMING);
         else
             decide_host(r, policy);
