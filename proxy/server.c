@@ -25,7 +25,7 @@ struct server {
     uint16_t port;
     uv_loop_t loop;
     uv_signal_t on_term, on_int, on_hup;
-    uv_async_t worker_ended;
+    uv_async_t worker_news; /* one has ended, or has a new snapshot in force */
     uv_timer_t grace;
     struct worker_shared shared;
     struct worker *worker[WORKERS_MAX];
@@ -36,6 +36,7 @@ struct server {
     int fd[LISTENERS_MAX][WORKERS_MAX];
     size_t listener_count;
     bool draining;
+    unsigned reloads_untold; /* not yet in force everywhere */
 };
 
 /* ---- configuration ---- */
@@ -165,7 +166,13 @@ static void on_worker_ended(void *arg)
 {
     struct server *sv = arg;
     (void)atomic_fetch_add(&sv->workers_ended, 1);
-    (void)uv_async_send(&sv->worker_ended);
+    (void)uv_async_send(&sv->worker_news);
+}
+
+static void on_worker_reloaded(void *arg)
+{
+    struct server *sv = arg;
+    (void)uv_async_send(&sv->worker_news);
 }
 
 static bool create_shared(struct server *sv)
@@ -177,6 +184,7 @@ static bool create_shared(struct server *sv)
         .worker_count = sv->worker_count,
         .started = (int64_t)time(NULL),
         .on_ended = on_worker_ended,
+        .on_reloaded = on_worker_reloaded,
         .arg = sv,
     };
     if (sv->shared.admission == NULL || sv->shared.access_log == NULL)
@@ -230,6 +238,17 @@ static void tell_restart_needed(void *arg, const char *key)
     log_line(LOG_WARNING, "reload: %s changed, but only a restart puts it in force", key);
 }
 
+/* Said when it is true for every worker, so that whoever reads the line may rely on it. */
+static void tell_reloaded(struct server *sv)
+{
+    for (size_t i = 0; i < sv->worker_count; i++) {
+        if (worker_generation(sv->worker[i]) < sv->snapshot->generation)
+            return;
+    }
+    for (; sv->reloads_untold > 0; sv->reloads_untold--)
+        log_line(LOG_NOTICE, "reloaded: the configuration in %s is in force", sv->conf_dir);
+}
+
 static void on_reload(uv_signal_t *signal, int number)
 {
     struct server *sv = signal->data;
@@ -245,6 +264,7 @@ static void on_reload(uv_signal_t *signal, int number)
         settings_errors_free(&errors);
         return;
     }
+    snapshot->generation = sv->snapshot->generation + 1;
     settings_restart_needed(sv->settings, settings, tell_restart_needed, NULL);
     admission_set_limits(sv->shared.admission, snapshot->connections_max,
                          snapshot->connections_per_client_max);
@@ -254,7 +274,8 @@ static void on_reload(uv_signal_t *signal, int number)
     settings_free(sv->settings);
     sv->snapshot = snapshot;
     sv->settings = settings;
-    log_line(LOG_NOTICE, "reloaded: the configuration in %s is in force", sv->conf_dir);
+    sv->reloads_untold++;
+    tell_reloaded(sv); /* every worker may be gone already */
 }
 
 static void close_sessions(struct server *sv)
@@ -287,16 +308,17 @@ static void on_stop(uv_signal_t *signal, int number)
     (void)uv_timer_start(&sv->grace, on_grace_over, sv->settings->drain_grace, 0);
 }
 
-static void on_worker_ended_main(uv_async_t *async)
+static void on_worker_news(uv_async_t *async)
 {
     struct server *sv = async->data;
+    tell_reloaded(sv);
     if (atomic_load(&sv->workers_ended) < sv->worker_count)
         return;
     uv_close((uv_handle_t *)&sv->on_term, NULL);
     uv_close((uv_handle_t *)&sv->on_int, NULL);
     uv_close((uv_handle_t *)&sv->on_hup, NULL);
     uv_close((uv_handle_t *)&sv->grace, NULL);
-    uv_close((uv_handle_t *)&sv->worker_ended, NULL);
+    uv_close((uv_handle_t *)&sv->worker_news, NULL);
 }
 
 static void open_main_loop(struct server *sv)
@@ -308,8 +330,8 @@ static void open_main_loop(struct server *sv)
     (void)uv_signal_init(&sv->loop, &sv->on_int);
     (void)uv_signal_init(&sv->loop, &sv->on_hup);
     (void)uv_timer_init(&sv->loop, &sv->grace);
-    (void)uv_async_init(&sv->loop, &sv->worker_ended, on_worker_ended_main);
-    sv->on_term.data = sv->on_int.data = sv->on_hup.data = sv->grace.data = sv->worker_ended.data =
+    (void)uv_async_init(&sv->loop, &sv->worker_news, on_worker_news);
+    sv->on_term.data = sv->on_int.data = sv->on_hup.data = sv->grace.data = sv->worker_news.data =
         sv;
     (void)uv_signal_start(&sv->on_term, on_stop, SIGTERM);
     (void)uv_signal_start(&sv->on_int, on_stop, SIGINT);

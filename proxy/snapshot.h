@@ -21,6 +21,7 @@ struct settings_errors;
 
 struct snapshot {
     atomic_uint refs;
+    unsigned generation;   /* 0 at start, counted up by each reload; set before it is shared */
     struct policy *policy; /* owned */
     struct roster *roster; /* counted */
     struct session_options session;

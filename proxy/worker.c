@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -31,7 +32,8 @@ struct worker {
     pthread_mutex_t lock; /* the mailbox: the newest of each kind counts */
     struct snapshot *next;
     bool drain, close_sessions;
-    bool gone; /* the loop is closing: nobody may wake it any more */
+    unsigned generation; /* of the snapshot in force */
+    bool gone;           /* the loop is closing: nobody may wake it any more */
 };
 
 /* ---- facts for the own pages ---- */
@@ -148,6 +150,10 @@ static void apply_snapshot(struct worker *w, struct snapshot *next)
         log_line(LOG_ERROR, "worker %u: resolver keeps its old settings: %s", w->ctx.worker,
                  uv_strerror(rc));
     snapshot_unref(old);
+    (void)pthread_mutex_lock(&w->lock);
+    w->generation = next->generation;
+    (void)pthread_mutex_unlock(&w->lock);
+    w->shared->on_reloaded(w->shared->arg);
 }
 
 static void close_listeners(struct worker *w)
@@ -317,6 +323,14 @@ void worker_reload(struct worker *w, struct snapshot *snapshot)
     (void)pthread_mutex_unlock(&w->lock);
     if (unseen != NULL)
         snapshot_unref(unseen);
+}
+
+unsigned worker_generation(struct worker *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    unsigned generation = w->gone ? UINT_MAX : w->generation;
+    (void)pthread_mutex_unlock(&w->lock);
+    return generation;
 }
 
 void worker_drain(struct worker *w)

@@ -21,8 +21,9 @@ struct worker_shared {
     struct line_writer *access_log;
     struct metrics **metrics; /* of all workers */
     size_t worker_count;
-    int64_t started;             /* Unix seconds */
-    void (*on_ended)(void *arg); /* on the worker's thread, when its loop is over */
+    int64_t started;                /* Unix seconds */
+    void (*on_ended)(void *arg);    /* on the worker's thread, when its loop is over */
+    void (*on_reloaded)(void *arg); /* on the worker's thread, when a snapshot has come in force */
     void *arg;
 };
 
@@ -40,6 +41,9 @@ int worker_start(struct worker *w);
 
 /* From the next round of its loop on `snapshot` (a reference is taken) counts. */
 void worker_reload(struct worker *w, struct snapshot *snapshot);
+
+/* The generation of the snapshot in force; UINT_MAX when the loop is over and takes no more. */
+unsigned worker_generation(struct worker *w);
 
 /* Stops accepting; ends when the last session has. */
 void worker_drain(struct worker *w);

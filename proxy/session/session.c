@@ -274,8 +274,8 @@ static void refuse_route(struct session *s, const struct route *r)
         (void)snprintf(detail, sizeof detail, "%.*s%s%s", shown, host.ptr != NULL ? host.ptr : "",
                        shown > 0 ? ": " : "", r->why);
     else
-        (void)snprintf(detail, sizeof detail, "%.*s:%u", shown, host.ptr != NULL ? host.ptr : "",
-                       (unsigned)r->target.port);
+        (void)snprintf(detail, sizeof detail, r->host.kind == HOST_IPV6 ? "[%.*s]:%u" : "%.*s:%u",
+                       shown, host.ptr != NULL ? host.ptr : "", (unsigned)r->target.port);
     session_refuse(s, r->refusal, span_of(detail));
 }
 

@@ -29,8 +29,7 @@ struct tunnel {
     struct tunnel_way way[2];
     bool client_broke; /* reset or failed: nothing can be delivered there */
     bool origin_broke;
-    bool client_reset; /* broke while neither end had sent its FIN: worth telling, afterwards it is
-                          no news */
+    bool client_reset; /* broke without a FIN before: worth telling, behind one it is no news */
     bool origin_reset;
 };
 

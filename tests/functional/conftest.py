@@ -29,6 +29,8 @@ def certferry(tmp_path):
     yield start
     for proxy in started:
         proxy.stop()
+    for proxy in started:
+        proxy.release_port()
     faults = [proxy.fault() for proxy in started if proxy.fault()]
     assert not faults, "\n".join(faults)
 

@@ -64,9 +64,8 @@ class Lego(Client):
 
     def enroll(self, attempt):
         account = ("--accept-tos", "--email", "operator@enroll.test", "--path", self.home / attempt)
-        return self.run(
-            "lego", "--server", self.server, *account, "--domains", DEVICE, "--http", "--http.port", "127.0.0.1:0", "run"
-        )
+        proof = ("--domains", DEVICE, "--http", "--http.port", "127.0.0.1:0")
+        return self.run("lego", "--server", self.server, *account, *proof, "run")
 
     def leaf_and_chain(self, attempt):
         made = self.home / attempt / "certificates" / f"{DEVICE}.crt"

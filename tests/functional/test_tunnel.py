@@ -1,6 +1,7 @@
 """CONNECT as both ends see it, octet for octet: the answer, early octets, half-close, limits, the gate for TLS."""
 
 import random
+import re
 import socket
 import ssl
 import threading
@@ -26,12 +27,14 @@ def logged(proxy):
 # The heads that real clients send; H stands for host:port. Each of them must open a tunnel that stays.
 HEADS = {
     "curl": "CONNECT H HTTP/1.1\r\nHost: H\r\nUser-Agent: curl/7.88.1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
-    "curl --proxy1.0": "CONNECT H HTTP/1.0\r\nHost: H\r\nUser-Agent: curl/7.88.1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+    "curl --proxy1.0": "CONNECT H HTTP/1.0\r\nHost: H\r\nUser-Agent: curl/7.88.1\r\n"
+    "Proxy-Connection: Keep-Alive\r\n\r\n",
     "libest": "CONNECT H HTTP/1.1\r\nHost: H\r\nProxy-Connection: Keep-Alive\r\n\r\n",
     "certbot, Python, socat": "CONNECT H HTTP/1.0\r\n\r\n",
     "openssl": "CONNECT H HTTP/1.0\r\nProxy-Connection: Keep-Alive\r\n\r\n",
     "Go": "CONNECT H HTTP/1.1\r\nHost: H\r\nUser-Agent: Go-http-client/1.1\r\n\r\n",
-    "aiohttp": "CONNECT H HTTP/1.1\r\nHost: H\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: x\r\n\r\n",
+    "aiohttp": "CONNECT H HTTP/1.1\r\nHost: H\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n"
+    "User-Agent: Python/3.11 aiohttp/3.8.4\r\n\r\n",
     "Java HttpURLConnection": "CONNECT H HTTP/1.1\r\nUser-Agent: Java/17.0.21\r\nHost: H\r\n"
     "Accept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2\r\nProxy-Connection: keep-alive\r\n\r\n",
     "Java HttpClient": "CONNECT H HTTP/1.1\r\nHost: H\r\n\r\n",
@@ -54,7 +57,7 @@ def test_every_clients_head(head, raw_proxy, origin):
 
     server = origin(speaks_when_spoken_to)
     with connect(raw_proxy) as sock:
-        sock.sendall(head.replace("H HTTP", f"{NAME}:{server.port} HTTP").replace(": H\r", f": {NAME}:{server.port}\r").encode())
+        sock.sendall(re.sub(r"\bH(?= HTTP/|\r)", f"{NAME}:{server.port}", head).encode())
         answer = read_head(sock)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert answer.count(b"\r\n") == 2, f"fields in {answer}"
@@ -238,7 +241,11 @@ def test_gate_reads_the_server_name(gate, host, name, outcome, certferry, enroll
         assert line["bytes_up"] == 0
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b"\x15\x03\x01\x00\x02\x01\x00"])
+# HTTP, SSH, and a TLS record that is an alert.
+NO_HELLO = [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b"\x15\x03\x01\x00\x02\x01\x00"]
+
+
+@pytest.mark.parametrize("first", NO_HELLO, ids=["http", "ssh", "alert"])
 def test_gate_refuses_what_is_no_client_hello(first, proxy, origin):
     server = origin(swallow)
     with open_tunnel(proxy, NAME, server.port) as sock:

@@ -56,7 +56,7 @@ class Side:
 
 
 class Transfer:
-    """`tunnels` tunnels through the proxy, open and ready: half of them in each of two processes, as are the origins."""
+    """`tunnels` tunnels through the proxy, open and ready; two processes at each end have half of them each."""
 
     def __init__(self, home, proxy, tunnels, size, certificate=None, trust=None):
         half = tunnels // 2
@@ -65,8 +65,9 @@ class Transfer:
         trusted = (trust,) if trust else ()
         self.origins = [Side(home, "origin", half, size, *secured) for _ in range(2)]
         ports = [side.line().removeprefix("port ") for side in self.origins]
+        common = ("client", half, size)
         self.clients = [
-            Side(home, "client", half, size, at * half, proxy.port, NAME, port, *trusted) for at, port in enumerate(ports)
+            Side(home, *common, at * half, proxy.port, NAME, port, *trusted) for at, port in enumerate(ports)
         ]
         for side in self.clients:
             assert side.line() == "open"

@@ -1,10 +1,12 @@
 """Runs the real binary for a test: own configuration directory, port 0, its two logs as lists that can be waited on."""
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -99,6 +101,7 @@ class Certferry:
         self.settings = DEFAULTS | (settings or {})
         self.status = None
         self.killed = False
+        self._held = None
         self._write()
         self.process = subprocess.Popen(
             [binary, "serve", "--conf", str(self.directory / "conf"), *map(str, args)],
@@ -130,7 +133,9 @@ class Certferry:
         conf.mkdir(parents=True, exist_ok=True)
         given = {key: value for key, value in self.settings.items() if value is not None}
         escaped = {key: str(value).replace("\\", "\\\\").replace("\n", "\\n") for key, value in given.items()}
-        (conf / "webserver.properties").write_text("".join(f"{key}={value}\n" for key, value in escaped.items()))
+        # Aside and renamed: a SIGHUP may come at any moment.
+        (conf / "new").write_text("".join(f"{key}={value}\n" for key, value in escaped.items()))
+        (conf / "new").rename(conf / "webserver.properties")
         for name in ("useproxy.properties", "failover.properties"):
             (conf / name).touch()
 
@@ -185,7 +190,19 @@ class Certferry:
             raise AssertionError(f"certferry did not end within {timeout} s:\n{self._transcript()}") from None
         self._access.join()
         self._events.join()
+        self._hold_port()
         return self.status
+
+    def _hold_port(self):
+        """Nobody listens on our port now, and no server of another test gets it: a client must find it refused."""
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            self._held.bind(("127.0.0.1", self.port))
+
+    def release_port(self):
+        if self._held is not None:
+            self._held.close()
 
     def kill(self):
         """SIGKILL: afterwards nothing is asked of its exit status."""

@@ -90,10 +90,10 @@ class DnsServer:
         flags = 0x8180 | code  # a recursive answer
         head = packet[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0)
         # 0xc00c points at the name in the question, which is repeated as it came (its case may be a cookie).
-        lines = [
-            struct.pack("!HHHIH", 0xC00C, 1 if len(data) == 4 else 28, 1, self.ttl, len(data)) + data for data in records
-        ]
-        return head + packet[12:end] + b"".join(lines)
+        lines = b""
+        for data in records:
+            lines += struct.pack("!HHHIH", 0xC00C, 1 if len(data) == 4 else 28, 1, self.ttl, len(data)) + data
+        return head + packet[12:end] + lines
 
     def close(self):
         self._closed = True

@@ -86,7 +86,8 @@ class Java(Fetcher):
             "javax.net.ssl.trustStorePassword": "changeit",
         }
         # The first two only let so short a life begin sooner.
-        options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *(f"-D{key}={value}" for key, value in properties.items())]
+        options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+        options += [f"-D{key}={value}" for key, value in properties.items()]
         return ["java", *options, self._source, method, url, *([body_file] if body_file else [])]
 
 

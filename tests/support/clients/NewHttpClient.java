@@ -13,7 +13,8 @@ import java.util.HexFormat;
 /** java.net.http.HttpClient of Java 11 and later. */
 public class NewHttpClient {
     public static void main(String[] arguments) throws Exception {
-        BodyPublisher body = arguments.length > 2 ? BodyPublishers.ofFile(Path.of(arguments[2])) : BodyPublishers.noBody();
+        BodyPublisher body =
+                arguments.length > 2 ? BodyPublishers.ofFile(Path.of(arguments[2])) : BodyPublishers.noBody();
         HttpRequest request = HttpRequest.newBuilder(URI.create(arguments[1])).method(arguments[0], body).build();
         HttpResponse<byte[]> response = HttpClient.newHttpClient().send(request, BodyHandlers.ofByteArray());
         System.out.printf(
