@@ -37,7 +37,7 @@ static bool collect_early(struct session *s)
         if (n == 0) {
             /* Its FIN. With nothing sent before, no ClientHello can come any more. Otherwise the
              * relay passes it on. */
-            s->tunnel.way[TUNNEL_UP].ended = true;
+            s->tunnel.way[TUNNEL_UP].ended = s->tunnel.way[TUNNEL_UP].fin = true;
             if (buf_len(&s->in) == 0 && gate_applies(s)) {
                 session_close(s, OUTCOME_CLIENT_LEFT);
                 return false;

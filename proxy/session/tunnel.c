@@ -71,6 +71,7 @@ static bool way_step(struct tunnel_way *w, struct stream *from, struct stream *t
         return false;
     if (n <= 0) {
         w->ended = true;
+        w->fin = n == 0;
         *from_broke = n < 0;
         return true;
     }
@@ -125,7 +126,6 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
     if (size > up->waiting.max)
         size = up->waiting.max;
     bool client_before = t->client_broke, origin_before = t->origin_broke;
-    bool client_done = up->ended, origin_done = down->ended; /* it had sent its FIN before */
     bool moved = way_pump(up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
     if (way_pump(down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
         moved = true;
@@ -133,9 +133,9 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
     t->client_broke = t->client_broke || (client->broken && up->ended && !down->closed);
     t->origin_broke = t->origin_broke || (origin->broken && down->ended && !up->closed);
     if (t->client_broke && !client_before)
-        t->client_reset = !client_done;
+        t->client_reset = !up->fin;
     if (t->origin_broke && !origin_before)
-        t->origin_reset = !origin_done;
+        t->origin_reset = !down->fin;
     if (t->client_broke)
         give_up_way(down);
     if (t->origin_broke)

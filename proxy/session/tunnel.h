@@ -22,6 +22,7 @@ struct tunnel_way {
     struct buf waiting; /* received, not yet taken by the receiver */
     uint64_t octets;    /* taken by the receiver so far */
     bool ended;         /* the sender has sent its FIN, or failed */
+    bool fin;           /* it was a FIN */
     bool closed;        /* and the receiver was told */
 };
 

@@ -128,7 +128,8 @@ def test_certificate_through_the_proxy(kind, proxy, pebble, authority, home):
     verified = pebble.verifies(*client.leaf_and_chain("first"), DEVICE)
     assert verified.returncode == 0, programs.told(verified)
 
-    line = proxy.wait_log(lambda line: line["outcome"] == "ok")
+    # A client that closes before it has read the server's last words resets the connection: as good an end as any.
+    line = proxy.wait_log(lambda line: line["outcome"] in ("ok", "client-reset"))
     assert (line["method"], line["host"], line["port"]) == ("CONNECT", NAME, pebble.port)
     assert (line["address"], line["status"]) == ("127.0.0.1", 200)
     assert line["bytes_up"] > 0 and line["bytes_down"] > 0
