@@ -12,6 +12,8 @@
 #include "conf/properties.h"
 
 #define ENDING ".properties"
+/* The shortest patience of real clients. */
+#define PATIENCE_MS 30000
 #define MANUAL "certferry.properties(5) lists all keys"
 
 /* What the max column holds depends on the type. */
@@ -254,6 +256,13 @@ static void cross_check(const struct settings *s, struct settings_errors *e)
                        setting_size_print(s->limit_request_line, line, sizeof line),
                        setting_size_print(s->limit_head, head, sizeof head));
     }
+    /* Clients wait for both, one after the other. */
+    if (s->queue_timeout + s->timeout_connect >= PATIENCE_MS)
+        settings_error(
+            e, settings_where(s, "queue.timeout"),
+            "%llu ms, with timeout.connect=%llu ms, is 30s or more, which clients do not "
+            "wait for, allowed: less together",
+            (unsigned long long)s->queue_timeout, (unsigned long long)s->timeout_connect);
     static const struct setting_info per_client = {
         .type = SETTING_NUMBER, .text = "", .min = 0, .max = 10000000};
     if (*s->limit_connections_per_client != '\0') {

@@ -43,6 +43,27 @@
       1, 4096, RELOAD, "client networks that may use the proxy")                                   \
     S(control_allow, "control.allow", WEBSERVER, PREFIXES, "127.0.0.0/8,::1", 0, 4096, RELOAD,     \
       "networks that may read /metrics")                                                           \
+    S(proxy_protocol_from, "proxy.protocol.from", WEBSERVER, PREFIXES, "", 0, 4096, RELOAD,        \
+      "load balancers whose connections begin with a PROXY protocol header, version 1 or 2, that " \
+      "names the client")                                                                          \
+    S(auth_file, "auth.file", WEBSERVER, TEXT, "", 0, 0, RELOAD,                                   \
+      "htpasswd file (bcrypt, yescrypt, sha512) of those who may use the proxy, beside this file " \
+      "or with a full path; empty: no password is asked for")                                      \
+    S(auth_realm, "auth.realm", WEBSERVER, TEXT, "certferry", 0, 0, RELOAD,                        \
+      "realm of the password question")                                                            \
+    S(auth_cache_ttl, "auth.cache.ttl", WEBSERVER, TIME, "5m", 0, 86400000, RELOAD,                \
+      "a password found right is not computed again for so long")                                  \
+    S(auth_cache_entries, "auth.cache.entries", WEBSERVER, NUMBER, "1024", 0, 1000000, RELOAD,     \
+      "passwords remembered so")                                                                   \
+    S(auth_pending_max, "auth.pending.max", WEBSERVER, NUMBER, "64", 1, 65536, RELOAD,             \
+      "password checks that may wait at once; more are refused with 503")                          \
+    S(auth_failure_delay, "auth.failure.delay", WEBSERVER, TIME, "1s", 0, 60000, RELOAD,           \
+      "answer to a client address's first wrong password is held back so long, doubled by each "   \
+      "further one")                                                                               \
+    S(auth_failure_delay_max, "auth.failure.delay.max", WEBSERVER, TIME, "10s", 0, 60000, RELOAD,  \
+      "but not longer than this")                                                                  \
+    S(auth_failure_entries, "auth.failure.entries", WEBSERVER, NUMBER, "4096", 16, 1000000,        \
+      RELOAD, "client addresses whose wrong passwords are remembered")                             \
     S(threads, "threads", WEBSERVER, NUMBER, "auto", 0, 256, RESTART,                              \
       "worker threads; auto: one for each processor")                                              \
     S(timeout_head, "timeout.head", WEBSERVER, TIME, "10s", 100, 600000, RELOAD,                   \
@@ -61,6 +82,8 @@
       "a tunnel without an octet either way is closed after this")                                 \
     S(timeout_tunnel_halfclosed, "timeout.tunnel.halfclosed", WEBSERVER, TIME, "60s", 100,         \
       86400000, RELOAD, "the same once one side has sent its FIN")                                 \
+    S(timeout_tunnel_lifetime, "timeout.tunnel.lifetime", WEBSERVER, TIME, "1d", 0, 2592000000,    \
+      RELOAD, "a tunnel is closed after this, busy or not; 0ms: no such limit")                    \
     S(timeout_upstream_idle, "timeout.upstream.idle", WEBSERVER, TIME, "30s", 100, 3600000,        \
       RELOAD, "an idle connection to an origin is kept for reuse so long")                         \
     S(timeout_linger, "timeout.linger", WEBSERVER, TIME, "2s", 10, 60000, RELOAD,                  \
@@ -78,12 +101,28 @@
       "octets of a request line; SCEP by GET carries its message there")                           \
     S(limit_fields, "limit.fields", WEBSERVER, NUMBER, "100", 8, 256, RELOAD,                      \
       "fields of a message head")                                                                  \
+    S(limit_exchanges_per_connection, "limit.exchanges.per.connection", WEBSERVER, NUMBER, "1000", \
+      0, 1000000000, RELOAD,                                                                       \
+      "requests on one client connection, then it is closed; 0: no such limit")                    \
+    S(limit_body_rate, "limit.body.rate", WEBSERVER, NUMBER, "64", 0, 1000000000, RELOAD,          \
+      "octets each second that a message body must bring at least, averaged over timeout.body; "   \
+      "0: no such limit")                                                                          \
+    S(limit_memory, "limit.memory", WEBSERVER, SIZE, "512MiB", 16777216, 1099511627776, RELOAD,    \
+      "octets of all buffers together; above it new connections are refused with 503")             \
     S(limit_tunnel_buffer, "limit.tunnel.buffer", WEBSERVER, SIZE, "64KiB", 4096, 16777216,        \
       RELOAD, "octets waiting in us for a slow receiver, each direction of a tunnel or body")      \
     S(limit_upstream_idle, "limit.upstream.idle", WEBSERVER, NUMBER, "64", 0, 65536, RELOAD,       \
       "idle connections to origins kept by each worker thread")                                    \
     S(limit_upstream_idle_per_host, "limit.upstream.idle.per.host", WEBSERVER, NUMBER, "8", 0,     \
       65536, RELOAD, "the same for one origin")                                                    \
+    S(limit_upstream_per_host, "limit.upstream.per.host", WEBSERVER, NUMBER, "0", 0, 10000000,     \
+      RELOAD,                                                                                      \
+      "connections in use to one origin (host and port) at once; further requests wait in the "    \
+      "queue; 0: no such limit")                                                                   \
+    S(queue_max, "queue.max", WEBSERVER, NUMBER, "1000", 0, 1000000, RELOAD,                       \
+      "requests that may wait in the queue at once; 0: no queue, they are refused with 503")       \
+    S(queue_timeout, "queue.timeout", WEBSERVER, TIME, "10s", 100, 29000, RELOAD,                  \
+      "a request waits in the queue so long; with timeout.connect less than 30s")                  \
     S(limit_log_queue, "limit.log.queue", WEBSERVER, SIZE, "4MiB", 65536, 1073741824, RESTART,     \
       "octets of access log waiting to be written; lines beyond are dropped and counted")          \
     S(log_access, "log.access", WEBSERVER, BOOL, "on", 0, 0, RELOAD,                               \
@@ -92,6 +131,11 @@
       "tell plain-HTTP origins the client's address in X-Forwarded-For")                           \
     S(via_name, "via.name", WEBSERVER, TEXT, "", 0, 0, RELOAD,                                     \
       "our name in Via and Proxy-Status; empty: certferry- and a part unique to this instance")    \
+    S(service_user, "service.user", WEBSERVER, TEXT, "", 0, 0, RESTART,                            \
+      "user to become when started as root, once the port is bound; empty: certferry if there is " \
+      "such a user, else nobody")                                                                  \
+    S(seccomp, "seccomp", WEBSERVER, BOOL, "on", 0, 0, RESTART,                                    \
+      "each thread may make only the system calls it needs; off: for debuggers and sanitizers")    \
     /* useproxy.properties: what may go out */                                                     \
     S(allowed_domains, "allowed.domains", USEPROXY, LIST, "digicert.com", 0, 100000, RELOAD,       \
       "domains that may be reached: the name itself and everything below it")                      \

@@ -26,6 +26,15 @@
     X(OCTETS_DOWN, "relayed_down_bytes_total", "Octets sent to clients")                           \
     X(ORIGIN_CONNECTED, "origin_connections_total", "Connections to origins made")                 \
     X(ORIGIN_REUSED, "origin_connections_reused_total", "Idle origin connections used again")      \
+    X(PROXY_HEADERS, "proxy_protocol_headers_total", "PROXY protocol headers accepted")            \
+    X(AUTH_CHECKS, "auth_checks_total", "Passwords computed")                                      \
+    X(AUTH_REMEMBERED, "auth_remembered_total", "Passwords found in the cache")                    \
+    X(AUTH_FAILURES, "auth_failures_total", "Passwords found wrong")                               \
+    X(QUEUED, "queue_entered_total", "Requests that had to wait in the queue")                     \
+    X(QUEUE_LEFT, "queue_left_total",                                                              \
+      "Requests that left the queue, with or without a connection")                                \
+    X(QUEUE_WAITED_MS, "queue_waited_milliseconds_total",                                          \
+      "Time spent waiting in the queue by all requests")                                           \
     X(ACCEPT_PAUSES, "accept_pauses_total", "Times accepting paused for want of descriptors")      \
     X(DNS_LOOKUPS, "dns_lookups_total", "Name look-ups asked for")                                 \
     X(DNS_CACHE_HITS, "dns_cache_hits_total", "Name look-ups answered from the cache")             \

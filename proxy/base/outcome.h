@@ -23,11 +23,23 @@
     X(ORIGIN_RESET, "origin-reset", 0, "connection_terminated", "Origin reset the connection",     \
       NULL)                                                                                        \
     X(TUNNEL_IDLE, "tunnel-idle", 0, NULL, "Tunnel idle too long", NULL)                           \
+    X(TUNNEL_LIFETIME, "tunnel-lifetime", 0, NULL, "Tunnel older than timeout.tunnel.lifetime",    \
+      NULL)                                                                                        \
     X(DRAIN_ENDED, "drain-ended", 0, NULL, "Ended by the proxy's shutdown", NULL)                  \
     /* who may talk to us */                                                                       \
     X(CLIENT_DENIED, "client-denied", 403, "http_request_denied",                                  \
       "Client address not in clients.allow",                                                       \
       "The operator must add your network to clients.allow in webserver.properties.")              \
+    X(PROXY_HEADER_MALFORMED, "proxy-header-malformed", 400, "http_request_error",                 \
+      "Malformed or missing PROXY protocol header",                                                \
+      "A source in proxy.protocol.from must begin each connection with a PROXY header, version 1 " \
+      "or 2.")                                                                                     \
+    X(AUTH_REQUIRED, "auth-required", 407, "http_request_denied", "Proxy password required",       \
+      "Write user and password into the proxy's address: http://user:password@host:port.")         \
+    X(AUTH_FAILED, "auth-failed", 407, "http_request_denied", "Proxy user or password wrong",      \
+      "Check the user and password in the proxy's address; the operator keeps them in auth.file.") \
+    X(AUTH_BUSY, "auth-busy", 503, "proxy_internal_response",                                      \
+      "Too many password checks at auth.pending.max", "Try later.")                                \
     X(CONTROL_DENIED, "control-denied", 403, "http_request_denied",                                \
       "Client address not in control.allow",                                                       \
       "Ask from the proxy host itself, or add your network to control.allow in "                   \
@@ -71,6 +83,9 @@
       "Send chunks as RFC 9112 section 7.1 defines them.")                                         \
     X(BODY_TIMEOUT, "body-timeout", 408, "http_request_error",                                     \
       "Request body stalled longer than timeout.body", "Send the body without long pauses.")       \
+    X(BODY_TOO_SLOW, "body-too-slow", 408, "http_request_error",                                   \
+      "Request body slower than limit.body.rate",                                                  \
+      "Send the body faster, or lower limit.body.rate.")                                           \
     X(LOOP, "proxy-loop", 508, "proxy_loop_detected", "Request came back to this proxy",           \
       "A Via field already names this proxy: check upstream and client proxy settings.")           \
     /* what may go out */                                                                          \
@@ -120,6 +135,8 @@
       "Origin closed before its response was complete", "Try again; the CA may be restarting.")    \
     X(RESPONSE_STALLED, "response-stalled", 0, "http_response_incomplete",                         \
       "Response body stalled longer than timeout.body", NULL)                                      \
+    X(RESPONSE_TOO_SLOW, "response-too-slow", 0, "http_response_incomplete",                       \
+      "Response body slower than limit.body.rate", NULL)                                           \
     X(UPGRADE_REFUSED, "upgrade-refused", 502, "http_upgrade_failed",                              \
       "Origin switched protocols unasked", "The origin answered 101 to a plain request.")          \
     /* inside a tunnel: the client has its 200, so these end in a TLS alert (RFC 8446 section 6)   \
@@ -135,6 +152,15 @@
     X(CLIENT_LIMIT, "client-limit", 429, "connection_limit_reached",                               \
       "Too many connections from this client",                                                     \
       "Use fewer connections, or raise limit.connections.per.client.")                             \
+    X(UPSTREAM_LIMIT, "upstream-limit", 503, "connection_limit_reached",                           \
+      "Proxy is at limit.upstream.per.host", "Try later or use another proxy of the roster.")      \
+    X(QUEUE_FULL, "queue-full", 503, "connection_limit_reached", "Proxy's queue is at queue.max",  \
+      "Try later or use another proxy of the roster.")                                             \
+    X(QUEUE_TIMEOUT, "queue-timeout", 503, "connection_limit_reached",                             \
+      "No free connection to the origin within queue.timeout",                                     \
+      "Try later or use another proxy of the roster.")                                             \
+    X(MEMORY_LIMIT, "memory-limit", 503, "connection_limit_reached", "Proxy is at limit.memory",   \
+      "Try later or use another proxy of the roster.")                                             \
     X(NO_DESCRIPTORS, "no-descriptors", 503, "proxy_internal_error",                               \
       "Proxy is out of file descriptors", "Raise LimitNOFILE for the proxy, or try later.")        \
     X(NO_MEMORY, "no-memory", 503, "proxy_internal_error", "Proxy is out of memory",               \
