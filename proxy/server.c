@@ -175,10 +175,21 @@ static void on_worker_reloaded(void *arg)
     (void)uv_async_send(&sv->worker_news);
 }
 
+/* Those that hold for the process and not for one worker. */
+static void set_limits(struct server *sv, const struct snapshot *snapshot)
+{
+    admission_set_limits(sv->shared.admission, snapshot->connections_max,
+                         snapshot->connections_per_client_max);
+    pacing_set_limits(sv->shared.pacing, snapshot->upstream_per_host_max, snapshot->queue_max);
+    buf_budget_set(snapshot->memory_max);
+}
+
 static bool create_shared(struct server *sv)
 {
     sv->shared = (struct worker_shared){
         .admission = admission_create(),
+        .pacing = pacing_create(),
+        .authentication = authentication_create(&sv->snapshot->authentication),
         .access_log = line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue),
         .metrics = sv->metrics,
         .worker_count = sv->worker_count,
@@ -187,10 +198,10 @@ static bool create_shared(struct server *sv)
         .on_reloaded = on_worker_reloaded,
         .arg = sv,
     };
-    if (sv->shared.admission == NULL || sv->shared.access_log == NULL)
+    if (sv->shared.admission == NULL || sv->shared.pacing == NULL ||
+        sv->shared.authentication == NULL || sv->shared.access_log == NULL)
         return false;
-    admission_set_limits(sv->shared.admission, sv->snapshot->connections_max,
-                         sv->snapshot->connections_per_client_max);
+    set_limits(sv, sv->snapshot);
     return true;
 }
 
@@ -266,8 +277,8 @@ static void on_reload(uv_signal_t *signal, int number)
     }
     snapshot->generation = sv->snapshot->generation + 1;
     settings_restart_needed(sv->settings, settings, tell_restart_needed, NULL);
-    admission_set_limits(sv->shared.admission, snapshot->connections_max,
-                         snapshot->connections_per_client_max);
+    set_limits(sv, snapshot);
+    authentication_reload(sv->shared.authentication, &snapshot->authentication);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_reload(sv->worker[i], snapshot);
     snapshot_unref(sv->snapshot);
@@ -374,6 +385,8 @@ static void stop(struct server *sv)
     uint64_t dropped = line_writer_dropped(sv->shared.access_log);
     line_writer_destroy(sv->shared.access_log, LOG_PATIENCE_MS);
     admission_destroy(sv->shared.admission);
+    pacing_destroy(sv->shared.pacing);
+    authentication_destroy(sv->shared.authentication);
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
     if (dropped > 0)

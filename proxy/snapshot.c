@@ -1,6 +1,7 @@
 #include "proxy/snapshot.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -175,6 +176,41 @@ static bool is_pseudonym(const char *text)
                text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")] == '\0';
 }
 
+/* Between quotes in Proxy-Authenticate, without escapes (RFC 9110 section 5.6.4). */
+static bool is_realm(const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at < ' ' || *at > '~' || *at == '"' || *at == '\\')
+            return false;
+    }
+    return text[0] != '\0' && strlen(text) < 64;
+}
+
+/* Who stands before the first request: load balancers, users. */
+static void build_front(struct snapshot *s, const struct settings *st, struct settings_errors *e)
+{
+    struct session_options *o = &s->session;
+    size_t count = st->proxy_protocol_from.count;
+    s->balancers = calloc(count + 1, sizeof *s->balancers);
+    if (s->balancers != NULL && count > 0)
+        memcpy(s->balancers, st->proxy_protocol_from.item, count * sizeof *s->balancers);
+    o->balancers = s->balancers;
+    o->balancer_count = s->balancers != NULL ? count : 0;
+    o->users = s->users;
+    if (!is_realm(st->auth_realm))
+        settings_error(e, settings_where(st, "auth.realm"),
+                       "use 1 to 63 printable ASCII characters without \" and \\");
+    (void)snprintf(o->realm, sizeof o->realm, "%.63s", st->auth_realm);
+    s->authentication = (struct authentication_options){
+        .cache_ms = st->auth_cache_ttl,
+        .cache_entries = (size_t)st->auth_cache_entries,
+        .pending_max = (size_t)st->auth_pending_max,
+        .failure_ms = st->auth_failure_delay,
+        .failure_max_ms = st->auth_failure_delay_max,
+        .failure_entries = (size_t)st->auth_failure_entries,
+    };
+}
+
 static void build_session(struct snapshot *s, const struct settings *st, struct settings_errors *e)
 {
     struct session_options *o = &s->session;
@@ -190,12 +226,18 @@ static void build_session(struct snapshot *s, const struct settings *st, struct 
     o->tunnel_idle_ms = st->timeout_tunnel_idle;
     o->halfclosed_ms = st->timeout_tunnel_halfclosed;
     o->linger_ms = st->timeout_linger;
+    o->queue_ms = st->queue_timeout;
+    o->tunnel_lifetime_ms = st->timeout_tunnel_lifetime;
+    o->exchanges_max = st->limit_exchanges_per_connection;
+    o->body_rate = st->limit_body_rate;
+    o->paced = st->limit_upstream_per_host > 0;
     o->sni = st->tunnel_sni == TUNNEL_SNI_OFF      ? SESSION_SNI_OFF
              : st->tunnel_sni == TUNNEL_SNI_STRICT ? SESSION_SNI_STRICT
                                                    : SESSION_SNI_MATCH;
     s->raw_ports = copy_ports(&st->tunnel_raw_ports);
     o->raw_ports = s->raw_ports;
     o->raw_port_count = s->raw_ports != NULL ? st->tunnel_raw_ports.count : 0;
+    build_front(s, st, e);
     o->access_log = st->log_access;
     o->forwarded_for = st->forwarded_for;
     const char *name = st->via_name[0] != '\0' ? st->via_name : instance_name();
@@ -225,6 +267,9 @@ static void build_limits(struct snapshot *s, const struct settings *st)
     const char *text = st->limit_connections_per_client;
     s->connections_per_client_max =
         text[0] == '\0' ? (s->connections_max + 1) / 2 : (size_t)strtoull(text, NULL, 10);
+    s->upstream_per_host_max = (size_t)st->limit_upstream_per_host;
+    s->queue_max = (size_t)st->queue_max;
+    s->memory_max = (size_t)st->limit_memory;
 }
 
 /* ---- failover.properties ---- */
@@ -301,7 +346,7 @@ struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
         build_roster(s, settings, port, errors);
     }
     if (s == NULL || s->policy == NULL || s->roster == NULL || s->raw_ports == NULL ||
-        s->resolver_servers == NULL)
+        s->resolver_servers == NULL || s->balancers == NULL)
         settings_error(errors, "configuration", "out of memory");
     if (errors->count == before)
         return s;
@@ -326,5 +371,45 @@ void snapshot_unref(struct snapshot *s)
         roster_unref(s->roster);
     free(s->resolver_servers);
     free(s->raw_ports);
+    free(s->balancers);
+    if (s->users != NULL)
+        users_destroy(s->users);
     free(s);
+}
+
+static int print_limit(struct buf *out, const char *name, uint64_t limit)
+{
+    return buf_printf(out, "certferry_limit{name=\"%s\"} %" PRIu64 "\n", name, limit);
+}
+
+int snapshot_print_limits(struct buf *out, const struct snapshot *s, size_t connections)
+{
+    const struct session_options *o = &s->session;
+    const struct {
+        const char *name;
+        uint64_t limit;
+    } limits[] = {
+        {"limit.connections", s->connections_max},
+        {"limit.connections.per.client", s->connections_per_client_max},
+        {"limit.exchanges.per.connection", o->exchanges_max},
+        {"limit.upstream.per.host", s->upstream_per_host_max},
+        {"limit.memory", s->memory_max},
+        {"limit.head", o->head.head_octets},
+        {"limit.request.line", o->head.request_line_octets},
+        {"limit.fields", o->head.fields},
+        {"limit.body.rate", o->body_rate},
+        {"limit.tunnel.buffer", o->buffer_octets},
+        {"queue.max", s->queue_max},
+        {"auth.pending.max", s->authentication.pending_max},
+    };
+    int rc = buf_add_str(out, "# HELP certferry_limit Limits in force, by key; 0: no such limit.\n"
+                              "# TYPE certferry_limit gauge\n");
+    for (size_t i = 0; i < sizeof limits / sizeof *limits && rc == 0; i++)
+        rc = print_limit(out, limits[i].name, limits[i].limit);
+    if (rc == 0)
+        rc = metrics_print_gauge(out, "admitted_connections",
+                                 "Connections counted against limit.connections", connections);
+    return rc == 0 ? metrics_print_gauge(out, "buffer_bytes", "Octets counted against limit.memory",
+                                         buf_budget_used())
+                   : rc;
 }

@@ -29,11 +29,17 @@ struct snapshot {
     struct resolver_options resolver;
     char *resolver_servers;       /* owned */
     struct port_range *raw_ports; /* owned */
+    struct prefix *balancers;     /* owned */
+    struct users *users;          /* owned; NULL: no password is asked for */
+    struct authentication_options authentication;
     char advertise_host[HOSTNAME_MAX + 1];
     char zone[64];
     unsigned roster_ttl_seconds;
     size_t connections_max;
     size_t connections_per_client_max; /* 0: no such limit */
+    size_t upstream_per_host_max;      /* 0: no such limit */
+    size_t queue_max;
+    size_t memory_max; /* octets */
 };
 
 /*
@@ -46,5 +52,8 @@ struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
+
+/* The limits in force and what is used of them, for the metrics. 0, -ENOBUFS or -ENOMEM. */
+int snapshot_print_limits(struct buf *out, const struct snapshot *s, size_t connections);
 
 #endif

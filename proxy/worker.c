@@ -93,6 +93,8 @@ static int tell_metrics(void *arg, struct buf *out)
             "certferry_access_log_dropped_total %" PRIu64 "\n",
             line_writer_dropped(w->shared->access_log));
     if (rc == 0)
+        rc = snapshot_print_limits(out, w->snapshot, admission_total(w->shared->admission));
+    if (rc == 0)
         rc = buf_printf(
             out,
             "# HELP certferry_roster_members Members of the roster, this proxy included.\n"
@@ -198,6 +200,7 @@ static void on_wake(uv_async_t *async)
 
     if (next != NULL)
         apply_snapshot(w, next);
+    session_collect(&w->ctx);
     if (drain && !w->ctx.draining) {
         close_listeners(w);
         session_drain_all(&w->ctx);
@@ -249,6 +252,14 @@ static int open_listeners(struct worker *w, const int *fds, size_t fd_count)
     return 0;
 }
 
+/* From any thread, under pacing's lock. A session of ours awaits what it tells, so the loop is
+ * there. */
+static void on_granted(void *arg)
+{
+    struct worker *w = arg;
+    (void)uv_async_send(&w->wake);
+}
+
 static void fill_context(struct worker *w, unsigned number)
 {
     w->facts = (struct control_facts){w, not_ready, tell_pvd, tell_pac, tell_metrics};
@@ -257,6 +268,9 @@ static void fill_context(struct worker *w, unsigned number)
         .metrics = &w->metrics,
         .access_log = w->shared->access_log,
         .admission = w->shared->admission,
+        .pacing = w->shared->pacing,
+        .paced = {.wake = on_granted, .arg = w},
+        .authentication = w->shared->authentication,
         .facts = &w->facts,
         .worker = number,
         .scratch_octets = SCRATCH_OCTETS,
@@ -264,6 +278,7 @@ static void fill_context(struct worker *w, unsigned number)
         .on_empty_arg = w,
     };
     list_init(&w->ctx.sessions);
+    list_init(&w->ctx.paced.granted);
 }
 
 int worker_create(struct worker **out, unsigned number, const struct worker_shared *shared,

@@ -1,7 +1,8 @@
 /*
  * worker.h - one thread, one loop: its listeners, sessions, resolver, idle origins and counters.
  *
- * Workers share nothing but immutable snapshots, the access log's queue and the admission count.
+ * Workers share nothing but immutable snapshots, the access log's queue, and what admission, pacing
+ * and authentication count.
  * The functions below are for the main thread.
  */
 #ifndef CERTFERRY_WORKER_H
@@ -18,6 +19,8 @@
 /* What all workers have in common; outlives them. */
 struct worker_shared {
     struct admission *admission;
+    struct pacing *pacing;
+    struct authentication *authentication;
     struct line_writer *access_log;
     struct metrics **metrics; /* of all workers */
     size_t worker_count;

@@ -3,10 +3,52 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BUF_FIRST_CAP = 1024 };
+enum {
+    BUF_FIRST_CAP = 1024,
+    SMALL_CAP = 8192 /* an answer of ours fits */
+};
+
+static atomic_size_t budget = SIZE_MAX;
+static atomic_size_t used;
+
+void buf_budget_set(size_t octets)
+{
+    atomic_store_explicit(&budget, octets, memory_order_relaxed);
+}
+
+size_t buf_budget_used(void)
+{
+    return atomic_load_explicit(&used, memory_order_relaxed);
+}
+
+bool buf_budget_spent(void)
+{
+    return buf_budget_used() >= atomic_load_explicit(&budget, memory_order_relaxed);
+}
+
+static void give_back(const struct buf *b)
+{
+    if (b->cap > 0)
+        (void)atomic_fetch_sub_explicit(&used, b->cap, memory_order_relaxed);
+}
+
+/* Memory for a buffer of `cap` octets, within the budget; NULL when there is none. */
+static char *allocate(size_t cap)
+{
+    size_t most = atomic_load_explicit(&budget, memory_order_relaxed);
+    if (cap <= SMALL_CAP && most < SIZE_MAX - most / 8)
+        most += most / 8;
+    size_t before = atomic_fetch_add_explicit(&used, cap, memory_order_relaxed);
+    char *data = before <= most && cap <= most - before ? malloc(cap > 0 ? cap : 1) : NULL;
+    if (data == NULL)
+        (void)atomic_fetch_sub_explicit(&used, cap, memory_order_relaxed);
+    return data;
+}
 
 void buf_init(struct buf *b, size_t max)
 {
@@ -15,6 +57,7 @@ void buf_init(struct buf *b, size_t max)
 
 void buf_release(struct buf *b)
 {
+    give_back(b);
     free(b->data);
     buf_init(b, b->max);
 }
@@ -40,13 +83,14 @@ char *buf_reserve(struct buf *b, size_t n)
         return b->data + b->end;
     if (len + n > b->cap || b->data == NULL) {
         size_t cap = grown_cap(b, len + n);
-        char *data = malloc(cap > 0 ? cap : 1);
+        char *data = allocate(cap);
         if (data == NULL) {
             errno = ENOMEM;
             return NULL;
         }
         if (len > 0)
             memcpy(data, b->data + b->start, len);
+        give_back(b);
         free(b->data);
         b->data = data;
         b->cap = cap;

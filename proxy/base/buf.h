@@ -1,12 +1,14 @@
 /*
  * buf.h - a growing run of octets whose maximum is given when it is made.
  *
- * Nothing in certferry collects octets without such a bound. Holds no memory while empty and
- * released. Errors are negative errno values. One thread at a time.
+ * Nothing in certferry collects octets without such a bound, and all buffers of the process
+ * together have one too (the budget). Holds no memory while empty and released. Errors are negative
+ * errno values. A buffer: one thread at a time. The budget: any thread.
  */
 #ifndef CERTFERRY_BASE_BUF_H
 #define CERTFERRY_BASE_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "proxy/base/span.h"
@@ -65,5 +67,14 @@ int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(pri
 
 /* Drops `n` octets from the front; gives no memory back. */
 void buf_consume(struct buf *b, size_t n);
+
+/*
+ * What all buffers of the process may have allocated together, SIZE_MAX at first (limit.memory). A
+ * buffer that would pass it does not grow (-ENOMEM); a small one may pass it by an eighth, so that
+ * there is still room for the words that say so.
+ */
+void buf_budget_set(size_t octets);
+size_t buf_budget_used(void);
+bool buf_budget_spent(void);
 
 #endif

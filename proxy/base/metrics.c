@@ -25,13 +25,39 @@ static int print_head(struct buf *out, const char *name, const char *type, const
                       type);
 }
 
-static int print_gauge(struct buf *out, const char *name, const char *help, uint64_t begun,
-                       uint64_t ended)
+int metrics_print_gauge(struct buf *out, const char *name, const char *help, uint64_t value)
 {
     int rc = print_head(out, name, "gauge", help);
+    return rc == 0 ? buf_printf(out, "certferry_%s %" PRIu64 "\n", name, value) : rc;
+}
+
+/* What has begun and not ended. */
+static int print_present(struct buf *out, const char *name, const char *help,
+                         struct metrics *const *workers, size_t count, enum metric begins,
+                         enum metric ends)
+{
+    uint64_t begun = sum_of(workers, count, begins), ended = sum_of(workers, count, ends);
     /* Read one after the other while workers count on: never below zero. */
-    uint64_t now = begun > ended ? begun - ended : 0;
-    return rc == 0 ? buf_printf(out, "certferry_%s %" PRIu64 "\n", name, now) : rc;
+    return metrics_print_gauge(out, name, help, begun > ended ? begun - ended : 0);
+}
+
+static int print_hellos(struct buf *out, struct metrics *const *workers, size_t count)
+{
+    static const char *const labels[METRICS_HELLO_COUNT] = {
+#define METRICS_HELLO_ROW(name, label) [METRICS_HELLO_##name] = label,
+        METRICS_HELLO_TABLE(METRICS_HELLO_ROW)
+#undef METRICS_HELLO_ROW
+    };
+    int rc = print_head(out, "tunnel_hellos_total", "counter",
+                        "First octets of tunnels, by what the SNI gate made of them");
+    for (unsigned h = 0; h < METRICS_HELLO_COUNT && rc == 0; h++) {
+        uint64_t sum = 0;
+        for (size_t i = 0; i < count; i++)
+            sum += atomic_load_explicit(&workers[i]->hellos[h], memory_order_relaxed);
+        rc = buf_printf(out, "certferry_tunnel_hellos_total{result=\"%s\"} %" PRIu64 "\n",
+                        labels[h], sum);
+    }
+    return rc;
 }
 
 static int print_exchanges(struct buf *out, struct metrics *const *workers, size_t count)
@@ -62,12 +88,15 @@ int metrics_print(struct buf *out, struct metrics *const *workers, size_t count)
                             sum_of(workers, count, (enum metric)i));
     }
     if (rc == 0)
-        rc = print_gauge(out, "client_connections", "Client connections open now",
-                         sum_of(workers, count, METRIC_ACCEPTED),
-                         sum_of(workers, count, METRIC_CLOSED));
+        rc = print_present(out, "client_connections", "Client connections open now", workers, count,
+                           METRIC_ACCEPTED, METRIC_CLOSED);
     if (rc == 0)
-        rc = print_gauge(out, "tunnels", "Tunnels open now",
-                         sum_of(workers, count, METRIC_TUNNELS_OPENED),
-                         sum_of(workers, count, METRIC_TUNNELS_CLOSED));
+        rc = print_present(out, "tunnels", "Tunnels open now", workers, count,
+                           METRIC_TUNNELS_OPENED, METRIC_TUNNELS_CLOSED);
+    if (rc == 0)
+        rc = print_present(out, "queue", "Requests waiting in the queue now", workers, count,
+                           METRIC_QUEUED, METRIC_QUEUE_LEFT);
+    if (rc == 0)
+        rc = print_hellos(out, workers, count);
     return rc == 0 ? print_exchanges(out, workers, count) : rc;
 }

@@ -48,10 +48,30 @@ enum metric {
         METRIC_COUNT
 };
 
+/* What the gate made of a tunnel's first octets: X(name, "label") */
+#define METRICS_HELLO_TABLE(X)                                                                     \
+    X(MATCH, "match")     /* server name is the CONNECT host */                                    \
+    X(ADDRESS, "address") /* tunnel to an address, server name allowlisted */                      \
+    X(ABSENT, "absent")   /* no server name, which passes */                                       \
+    X(MISSING, "missing") /* no server name, which tunnel.sni=strict refuses */                    \
+    X(MISMATCH, "mismatch")                                                                        \
+    X(NOT_TLS, "not-tls")                                                                          \
+    X(MALFORMED, "malformed")                                                                      \
+    X(TIMEOUT, "timeout")                                                                          \
+    X(UNGATED, "ungated") /* tunnel.sni=off, or a port of tunnel.raw.ports */
+
+enum metrics_hello {
+#define METRICS_HELLO_ENUM(name, label) METRICS_HELLO_##name,
+    METRICS_HELLO_TABLE(METRICS_HELLO_ENUM)
+#undef METRICS_HELLO_ENUM
+        METRICS_HELLO_COUNT
+};
+
 /* One for each worker; all zero is the initial state. */
 struct metrics {
     _Atomic uint64_t value[METRIC_COUNT];
     _Atomic uint64_t exchanges[PROTOCOL_COUNT][OUTCOME_COUNT];
+    _Atomic uint64_t hellos[METRICS_HELLO_COUNT];
 };
 
 /* Only the owning thread calls these. */
@@ -71,6 +91,9 @@ static inline void metrics_set(struct metrics *m, enum metric which, uint64_t n)
 {
     atomic_store_explicit(&m->value[which], n, memory_order_relaxed);
 }
+
+/* One gauge, for what is not counted here. 0, -ENOBUFS or -ENOMEM. */
+int metrics_print_gauge(struct buf *out, const char *name, const char *help, uint64_t value);
 
 /* Sums `count` workers' counters into text. 0, -ENOBUFS or -ENOMEM. Any thread. */
 int metrics_print(struct buf *out, struct metrics *const *workers, size_t count);

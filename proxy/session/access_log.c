@@ -14,6 +14,7 @@ void access_record_reset(struct access_record *r)
     struct addr client = r->client;
     free(r->host);
     free(r->sni);
+    free(r->user);
     free(r->detail);
     *r = (struct access_record){.client = client, .operation = ""};
 }
@@ -54,6 +55,7 @@ static void add_fields(struct buf *b, const struct access_record *r, unsigned wo
     (void)buf_printf(b, ",\"status\":%u", r->status);
     add_text(b, "outcome", outcome_info(r->outcome)->token);
     add_text(b, "sni", r->sni);
+    add_text(b, "user", r->user);
     (void)buf_printf(b, ",\"bytes_up\":%" PRIu64 ",\"bytes_down\":%" PRIu64, r->octets_up,
                      r->octets_down);
     add_ms(b, "dns_ms", r->dns_us);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "proxy/base/buf.h"
+
 enum {
     BUCKETS = 4096,
     OVERRUN = 64 /* connections beyond the limit that may be told so at once */
@@ -78,7 +80,25 @@ static struct client **find(struct admission *a, const uint64_t key[2])
     return at;
 }
 
-enum outcome admission_enter(struct admission *a, const struct addr *client)
+enum outcome admission_enter(struct admission *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool over = ++a->total > a->total_max;
+    (void)pthread_mutex_unlock(&a->lock);
+    return over                 ? OUTCOME_CONNECTIONS_LIMIT
+           : buf_budget_spent() ? OUTCOME_MEMORY_LIMIT
+                                : OUTCOME_OK;
+}
+
+void admission_leave(struct admission *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    assert(a->total > 0);
+    a->total--;
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+enum outcome admission_enter_client(struct admission *a, const struct addr *client)
 {
     enum outcome verdict = OUTCOME_OK;
     uint64_t key[2];
@@ -89,34 +109,35 @@ enum outcome admission_enter(struct admission *a, const struct addr *client)
         (*at)->key[0] = key[0];
         (*at)->key[1] = key[1];
     }
-    if (*at == NULL) {
+    if (*at == NULL)
         verdict = OUTCOME_NO_MEMORY;
-    } else {
-        a->total++;
-        (*at)->count++;
-        if (a->total > a->total_max)
-            verdict = OUTCOME_CONNECTIONS_LIMIT;
-        else if (a->client_max > 0 && (*at)->count > a->client_max)
-            verdict = OUTCOME_CLIENT_LIMIT;
-    }
+    else if (++(*at)->count > a->client_max && a->client_max > 0)
+        verdict = OUTCOME_CLIENT_LIMIT;
     (void)pthread_mutex_unlock(&a->lock);
     return verdict;
 }
 
-void admission_leave(struct admission *a, const struct addr *client)
+void admission_leave_client(struct admission *a, const struct addr *client)
 {
     uint64_t key[2];
     key_of(client, key);
     (void)pthread_mutex_lock(&a->lock);
     struct client **at = find(a, key);
-    assert(*at != NULL && a->total > 0);
-    a->total--;
+    assert(*at != NULL);
     if (--(*at)->count == 0) {
         struct client *gone = *at;
         *at = gone->next;
         free(gone);
     }
     (void)pthread_mutex_unlock(&a->lock);
+}
+
+size_t admission_total(struct admission *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    size_t total = a->total;
+    (void)pthread_mutex_unlock(&a->lock);
+    return total;
 }
 
 bool admission_overrun(struct admission *a)

@@ -26,11 +26,20 @@ void admission_set_limits(struct admission *a, size_t total, size_t per_client);
 
 /*
  * Counts a connection, whatever the answer, until admission_leave(): OUTCOME_OK,
- * OUTCOME_CONNECTIONS_LIMIT, OUTCOME_CLIENT_LIMIT, or OUTCOME_NO_MEMORY (then it is not counted and
- * must not leave).
+ * OUTCOME_CONNECTIONS_LIMIT, or OUTCOME_MEMORY_LIMIT when all buffers together are at theirs.
  */
-enum outcome admission_enter(struct admission *a, const struct addr *client);
-void admission_leave(struct admission *a, const struct addr *client);
+enum outcome admission_enter(struct admission *a);
+void admission_leave(struct admission *a);
+
+/*
+ * The same for its client, once that is known (behind a load balancer: later). OUTCOME_OK,
+ * OUTCOME_CLIENT_LIMIT, or OUTCOME_NO_MEMORY (then it is not counted and must not leave).
+ */
+enum outcome admission_enter_client(struct admission *a, const struct addr *client);
+void admission_leave_client(struct admission *a, const struct addr *client);
+
+/* Connections now, for the metrics. */
+size_t admission_total(struct admission *a);
 
 /* So many over the limit are waiting for their refusal that accepting should pause. */
 bool admission_overrun(struct admission *a);

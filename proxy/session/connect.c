@@ -52,12 +52,28 @@ static bool collect_early(struct session *s)
 void connect_begin(struct session *s, const struct route *r)
 {
     tunnel_init(&s->tunnel, s->ctx->options->buffer_octets);
-    session_dial(s, &r->host);
-    if (s->state == SESSION_CONNECT)
+    upstream_seek(s, &r->host);
+    if (s->state == SESSION_QUEUED || s->state == SESSION_CONNECT)
         (void)collect_early(s);
 }
 
 /* ---- relay ---- */
+
+static uint64_t relay_age_ms(const struct session *s)
+{
+    return uv_now(s->ctx->net.loop) - s->since_ms;
+}
+
+/* Until the tunnel has been idle too long, or has lived too long. */
+static uint64_t relay_patience_ms(const struct session *s)
+{
+    const struct session_options *o = s->ctx->options;
+    uint64_t idle = tunnel_half_closed(&s->tunnel) ? o->halfclosed_ms : o->tunnel_idle_ms;
+    uint64_t age = relay_age_ms(s);
+    if (o->tunnel_lifetime_ms == 0 || age + idle <= o->tunnel_lifetime_ms)
+        return idle;
+    return age < o->tunnel_lifetime_ms ? o->tunnel_lifetime_ms - age : 1;
+}
 
 static void relay(struct session *s)
 {
@@ -76,9 +92,7 @@ static void relay(struct session *s)
                          : t->origin_reset ? OUTCOME_ORIGIN_RESET
                                            : OUTCOME_OK);
     } else if (status == TUNNEL_MOVED) {
-        const struct session_options *o = s->ctx->options;
-        deadline_set(s->ctx->net.deadlines, &s->deadline,
-                     tunnel_half_closed(t) ? o->halfclosed_ms : o->tunnel_idle_ms);
+        deadline_set(s->ctx->net.deadlines, &s->deadline, relay_patience_ms(s));
     }
 }
 
@@ -88,18 +102,30 @@ static void begin_relay(struct session *s)
     tunnel_take_early(&s->tunnel, TUNNEL_DOWN,
                       &s->out); /* of the 200, if the client is that slow */
     metrics_add(s->ctx->metrics, METRIC_TUNNELS_OPENED, 1);
+    s->since_ms = uv_now(s->ctx->net.loop);
     session_go(s, SESSION_RELAY);
+    deadline_set(s->ctx->net.deadlines, &s->deadline, relay_patience_ms(s));
     relay(s);
 }
 
 /* ---- the gate ---- */
 
+static void count_hello(struct session *s, enum metrics_hello result)
+{
+    metrics_count(&s->ctx->metrics->hellos[result], 1);
+}
+
 /* The client has its 200, so the refusal is a TLS alert; nothing has reached the origin. */
 static void refuse_hello(struct session *s, enum outcome why, enum tls_alert alert)
 {
+    count_hello(s, why == OUTCOME_HELLO_TIMEOUT     ? METRICS_HELLO_TIMEOUT
+                   : why == OUTCOME_HELLO_NOT_TLS   ? METRICS_HELLO_NOT_TLS
+                   : why == OUTCOME_HELLO_MALFORMED ? METRICS_HELLO_MALFORMED
+                   : why == OUTCOME_SNI_MISSING     ? METRICS_HELLO_MISSING
+                                                    : METRICS_HELLO_MISMATCH);
     unsigned char record[TLS_ALERT_OCTETS];
     client_hello_alert(record, alert);
-    stream_close(&s->origin);
+    upstream_release(s);
     if (buf_add(&s->out, record, sizeof record) != 0) {
         session_close(s, why);
         return;
@@ -112,17 +138,21 @@ static void refuse_hello(struct session *s, enum outcome why, enum tls_alert ale
 }
 
 /* OUTCOME_OK when the server name may go where the tunnel goes (DESIGN section 4, step 7). */
-static enum outcome judge_sni(const struct session *s, const struct client_hello *hello)
+static enum outcome judge_sni(const struct session *s, const struct client_hello *hello,
+                              enum metrics_hello *passes_as)
 {
     struct hostname name;
+    *passes_as = METRICS_HELLO_ABSENT;
     if (!hello->has_sni)
         return s->ctx->options->sni == SESSION_SNI_STRICT ? OUTCOME_SNI_MISSING : OUTCOME_OK;
+    *passes_as = METRICS_HELLO_MATCH;
     if (s->record.host == NULL || hostname_parse(&name, span_of(hello->sni), NULL) != 0)
         return OUTCOME_SNI_MISMATCH;
     if (strcmp(name.text, s->record.host) == 0)
         return OUTCOME_OK;
     /* A tunnel to an address may carry a name, if that name might have been asked for itself. */
     struct addr literal;
+    *passes_as = METRICS_HELLO_ADDRESS;
     bool to_address = addr_parse(&literal, span_of(s->record.host), 0) == 0;
     if (to_address && policy_request(s->ctx->options->policy, &name, s->record.port,
                                      PROTOCOL_TUNNEL) == OUTCOME_OK)
@@ -134,6 +164,7 @@ static void look_at_hello(struct session *s)
 {
     struct client_hello hello;
     enum outcome verdict;
+    enum metrics_hello passes_as;
     switch (client_hello_parse(&hello, buf_head(&s->in), buf_len(&s->in))) {
     case CLIENT_HELLO_MORE:
         if (s->tunnel.way[TUNNEL_UP].ended)
@@ -148,13 +179,15 @@ static void look_at_hello(struct session *s)
     case CLIENT_HELLO_OK:
         if (hello.has_sni)
             access_record_text(&s->record.sni, span_of(hello.sni));
-        verdict = judge_sni(s, &hello);
-        if (verdict != OUTCOME_OK)
+        verdict = judge_sni(s, &hello, &passes_as);
+        if (verdict != OUTCOME_OK) {
             refuse_hello(s, verdict,
                          verdict == OUTCOME_SNI_MISMATCH ? TLS_ALERT_UNRECOGNIZED_NAME
                                                          : TLS_ALERT_ACCESS_DENIED);
-        else
+        } else {
+            count_hello(s, passes_as);
             begin_relay(s);
+        }
         return;
     }
 }
@@ -177,6 +210,7 @@ void connect_established(struct session *s)
     if (!session_flush(s))
         return;
     if (!gate_applies(s)) {
+        count_hello(s, METRICS_HELLO_UNGATED);
         begin_relay(s);
         return;
     }
@@ -201,6 +235,9 @@ void connect_due(struct session *s)
 {
     if (s->state == SESSION_HELLO)
         refuse_hello(s, OUTCOME_HELLO_TIMEOUT, TLS_ALERT_ACCESS_DENIED);
+    else if (s->ctx->options->tunnel_lifetime_ms > 0 &&
+             relay_age_ms(s) >= s->ctx->options->tunnel_lifetime_ms)
+        session_close(s, OUTCOME_TUNNEL_LIFETIME);
     else
         session_close(s, OUTCOME_TUNNEL_IDLE);
 }

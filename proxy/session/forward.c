@@ -28,13 +28,14 @@ struct exchange {
     size_t scanned; /* of the response head */
     uint64_t sent;  /* octets the origin's connection took */
     unsigned client_minor;
-    unsigned interim;     /* 1xx responses so far */
-    bool client_persists; /* the client would like to go on */
-    bool idempotent;      /* and without a body: may be repeated */
-    bool pooled;          /* the connection had been used before */
-    bool request_ended;   /* all of it is in `up` or sent */
-    bool origin_deaf;     /* the origin takes no more; its response may still come */
-    bool responded;       /* the final response head has come */
+    unsigned interim;                  /* 1xx responses so far */
+    uint64_t window_ms, window_octets; /* where the present look at limit.body.rate began */
+    bool client_persists;              /* the client would like to go on */
+    bool idempotent;                   /* and without a body: may be repeated */
+    bool pooled;                       /* the connection had been used before */
+    bool request_ended;                /* all of it is in `up` or sent */
+    bool origin_deaf;                  /* the origin takes no more; its response may still come */
+    bool responded;                    /* the final response head has come */
     bool response_ended;
     bool keep_origin;
     bool close_client;
@@ -417,7 +418,7 @@ static void repeat(struct session *s)
     }
     ex->pooled = ex->origin_deaf = false;
     ex->sent = 0;
-    session_dial(s, &ex->host);
+    upstream_dial(s, &ex->host);
 }
 
 /* The origin closed (`error` 0) or broke off. False: the session has moved on. */
@@ -449,10 +450,8 @@ static void finish(struct session *s)
     metrics_add(s->ctx->metrics, METRIC_OCTETS_DOWN, s->record.octets_down);
     if (ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen)
         upstream_pool_put(s->ctx->pool, &key, &s->record.origin, &s->origin);
-    else
-        stream_close(&s->origin);
     session_tell(s, OUTCOME_OK);
-    forward_release(s);
+    upstream_release(s);
     if (close_client)
         session_linger(s);
     else
@@ -496,14 +495,44 @@ static bool pump_down(struct session *s)
 
 /* ---- entries ---- */
 
+static bool waiting_for_head(const struct exchange *ex)
+{
+    return !ex->responded && ex->request_ended && buf_len(&ex->up) == 0;
+}
+
 /* Who is waited for now decides how long. */
 static void set_patience(struct session *s)
 {
     const struct session_options *o = s->ctx->options;
-    const struct exchange *ex = s->exchange;
-    bool waiting_for_head = !ex->responded && ex->request_ended && buf_len(&ex->up) == 0;
     deadline_set(s->ctx->net.deadlines, &s->deadline,
-                 waiting_for_head ? o->response_ms : o->body_ms);
+                 waiting_for_head(s->exchange) ? o->response_ms : o->body_ms);
+}
+
+static void begin_window(struct session *s)
+{
+    s->exchange->window_ms = uv_now(s->ctx->net.loop);
+    s->exchange->window_octets = s->exchange->sent + s->record.octets_down;
+}
+
+/*
+ * Whether what is under way falls short of limit.body.rate, averaged over timeout.body: one octet
+ * now and then would keep an exchange for ever. Looked at when something moves; a body that stands
+ * still is the deadline's business.
+ */
+static bool too_slow(struct session *s)
+{
+    const struct session_options *o = s->ctx->options;
+    const struct exchange *ex = s->exchange;
+    uint64_t octets = ex->sent + s->record.octets_down - ex->window_octets;
+    uint64_t ms = uv_now(s->ctx->net.loop) - ex->window_ms;
+    if (waiting_for_head(ex)) {
+        begin_window(s);
+        return false;
+    }
+    if (ms < o->body_ms)
+        return false;
+    begin_window(s);
+    return octets < o->body_rate * ms / 1000;
 }
 
 static void pump(struct session *s)
@@ -513,14 +542,22 @@ static void pump(struct session *s)
     bool ended = ex->request_ended;
     if (!pump_up(s) || !pump_down(s))
         return;
-    if (ex->sent + s->record.octets_down != before || ex->request_ended != ended)
-        set_patience(s);
+    if (ex->sent + s->record.octets_down == before && ex->request_ended == ended)
+        return;
+    set_patience(s);
+    if (!too_slow(s))
+        return;
+    if (ex->responded)
+        session_abort(s, OUTCOME_RESPONSE_TOO_SLOW);
+    else
+        session_refuse(s, OUTCOME_BODY_TOO_SLOW, SPAN(""));
 }
 
 void forward_established(struct session *s)
 {
     session_go(s, SESSION_EXCHANGE);
     set_patience(s);
+    begin_window(s);
     pump(s);
 }
 
@@ -576,7 +613,7 @@ static int write_head(struct session *s, const struct head *head, const struct r
     return rewrite_request(&s->exchange->up, &request);
 }
 
-static void seek_origin(struct session *s)
+void forward_granted(struct session *s)
 {
     struct exchange *ex = s->exchange;
     struct upstream_key key = {ex->host.text, s->record.port, s};
@@ -585,7 +622,7 @@ static void seek_origin(struct session *s)
         metrics_add(s->ctx->metrics, METRIC_ORIGIN_REUSED, 1);
         forward_established(s);
     } else {
-        session_dial(s, &ex->host);
+        upstream_dial(s, &ex->host);
     }
 }
 
@@ -599,15 +636,14 @@ void forward_begin(struct session *s, const struct head *head, struct route *r)
         session_refuse(s, rc == -ENOBUFS ? OUTCOME_HEAD_TOO_LARGE : OUTCOME_NO_MEMORY, SPAN(""));
         return;
     }
-    bool bodyless =
-        r->body.kind == BODY_NONE || (r->body.kind == BODY_LENGTH && r->body.length == 0);
+    bool bodyless = body_is_empty(&r->body);
     ex->host = r->host;
     ex->client_minor = head->minor;
-    ex->client_persists = session_client_persists(head);
+    ex->client_persists = request_persists(s, head);
     ex->idempotent = bodyless && method_is_idempotent(head->method);
     ex->request_ended = bodyless;
     ex->request_body = r->body;
     r->body = (struct body){.kind = BODY_NONE};
     buf_consume(&s->in, head->size);
-    seek_origin(s);
+    upstream_seek(s, &ex->host);
 }

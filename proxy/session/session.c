@@ -13,9 +13,15 @@
 
 #define BIT(state) (1U << (state))
 
+enum { RETRY_AFTER_S = 10 /* to three times as long: a device fleet's burst is spread by then */ };
+
 static const unsigned may_go[SESSION_STATE_COUNT] = {
+    [SESSION_PREFACE] = BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_IDLE] = BIT(SESSION_HEAD) | BIT(SESSION_CLOSING),
-    [SESSION_HEAD] =
+    [SESSION_HEAD] = BIT(SESSION_LOGIN) | BIT(SESSION_QUEUED) | BIT(SESSION_CONNECT) |
+                     BIT(SESSION_EXCHANGE) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+    [SESSION_LOGIN] = BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+    [SESSION_QUEUED] =
         BIT(SESSION_CONNECT) | BIT(SESSION_EXCHANGE) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_CONNECT] = BIT(SESSION_HELLO) | BIT(SESSION_RELAY) | BIT(SESSION_EXCHANGE) |
                         BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
@@ -35,8 +41,11 @@ static uint64_t patience_ms(const struct session_options *o, enum session_state 
     switch (state) {
     case SESSION_IDLE:
         return o->keepalive_ms;
+    case SESSION_PREFACE:
     case SESSION_HEAD:
         return o->head_ms;
+    case SESSION_QUEUED:
+        return o->queue_ms;
     case SESSION_HELLO:
         return o->hello_ms;
     case SESSION_RELAY:
@@ -47,7 +56,7 @@ static uint64_t patience_ms(const struct session_options *o, enum session_state 
     case SESSION_LINGER:
         return o->linger_ms;
     default:
-        return 0; /* SESSION_CONNECT: the dial has its own */
+        return 0; /* SESSION_LOGIN, SESSION_CONNECT: check and dial have their own */
     }
 }
 
@@ -85,25 +94,15 @@ static void free_if_left(struct session *s)
         ctx->on_empty(ctx->on_empty_arg);
 }
 
-static void enter(struct session *s)
+void session_enter(struct session *s)
 {
     s->busy++;
 }
 
-static void leave(struct session *s)
+void session_leave(struct session *s)
 {
     s->busy--;
     free_if_left(s);
-}
-
-/* Gives back all that belongs to the way to an origin. */
-static void drop_origin(struct session *s)
-{
-    if (s->dial != NULL)
-        dial_cancel(s->dial);
-    s->dial = NULL;
-    stream_close(&s->origin);
-    forward_release(s);
 }
 
 void session_close(struct session *s, enum outcome why)
@@ -113,7 +112,8 @@ void session_close(struct session *s, enum outcome why)
     if (s->state == SESSION_RELAY)
         metrics_add(s->ctx->metrics, METRIC_TUNNELS_CLOSED, 1);
     session_tell(s, why);
-    drop_origin(s);
+    login_release(s);
+    upstream_release(s);
     stream_close(&s->client);
     tunnel_release(&s->tunnel);
     buf_release(&s->in);
@@ -122,8 +122,7 @@ void session_close(struct session *s, enum outcome why)
     session_go(s, SESSION_CLOSING);
     list_remove(&s->node);
     metrics_add(s->ctx->metrics, METRIC_CLOSED, 1);
-    if (s->verdict != OUTCOME_NO_MEMORY)
-        admission_leave(s->ctx->admission, &s->record.client);
+    preface_leave(s);
     free_if_left(s);
 }
 
@@ -147,6 +146,28 @@ bool session_flush(struct session *s)
         }
         buf_consume(&s->out, (size_t)n);
     }
+    return true;
+}
+
+bool session_receive(struct session *s)
+{
+    /* Grows with what is there, so that a long SCEP GET costs few receives and an idle client
+     * little memory. */
+    size_t want = buf_len(&s->in) > 1024 ? buf_len(&s->in) : 1024;
+    want = want < buf_room(&s->in) ? want : buf_room(&s->in);
+    char *to = buf_reserve(&s->in, want);
+    if (to == NULL) {
+        session_close(s, OUTCOME_NO_MEMORY);
+        return false;
+    }
+    ssize_t n = stream_receive(&s->client, to, want);
+    if (n == -EAGAIN)
+        return false;
+    if (n <= 0) {
+        session_close(s, n == 0 ? OUTCOME_CLIENT_LEFT : OUTCOME_CLIENT_RESET);
+        return false;
+    }
+    buf_commit(&s->in, (size_t)n);
     return true;
 }
 
@@ -183,6 +204,8 @@ void session_next(struct session *s)
     if (buf_len(&s->in) == 0)
         buf_release(&s->in);
     s->scanned = 0;
+    s->login_verdict = OUTCOME_COUNT;
+    s->exchanges++;
     session_go(s, SESSION_IDLE);
     /* A pipelined request waits its turn: other sessions come first. */
     if (buf_len(&s->in) > 0 || s->client.can_read)
@@ -199,191 +222,53 @@ void session_send_answer(struct session *s)
         session_linger(s);
 }
 
-void session_refuse(struct session *s, enum outcome why, struct span detail)
+/* Those who were refused together must not come back together. */
+static unsigned retry_after_s(void)
+{
+    return RETRY_AFTER_S + (unsigned)(clock_us() % (2 * RETRY_AFTER_S + 1));
+}
+
+static void refuse(struct session *s, enum outcome why, struct span detail, bool keep)
 {
     if (s->state == SESSION_CLOSING)
         return;
-    drop_origin(s);
+    login_release(s);
+    upstream_release(s);
     buf_release(&s->out);
-    bool head_only = strcmp(s->record.method, "HEAD") == 0;
     if (detail.len > 0)
         access_record_text(&s->record.detail, detail);
-    if (reply_outcome(&s->out, why, detail, s->ctx->options->name, head_only, time(NULL)) != 0) {
+    struct refusal r = {
+        .outcome = why,
+        .detail = detail,
+        .name = s->ctx->options->name,
+        .realm = s->ctx->options->realm,
+        .head_only = strcmp(s->record.method, "HEAD") == 0,
+        .keep = keep,
+        .retry_after_s = retry_after_s(),
+        .now = time(NULL),
+    };
+    if (reply_refusal(&s->out, &r) != 0) {
         session_close(s, OUTCOME_NO_MEMORY);
         return;
     }
     s->record.active = true;
     s->record.status = outcome_info(why)->status;
     s->record.octets_down += buf_len(&s->out);
-    s->keep = false;
+    s->keep = keep;
     session_tell(s, why);
     session_go(s, SESSION_ANSWER);
     session_send_answer(s);
 }
 
-bool session_client_persists(const struct head *head)
+void session_refuse(struct session *s, enum outcome why, struct span detail)
 {
-    /* Proxy-Connection is no standard, but many clients say only that. */
-    struct span connection = SPAN("Connection"), proxy_connection = SPAN("Proxy-Connection");
-    if (head->minor == 0)
-        return head_list_has(head, connection, SPAN("keep-alive")) ||
-               head_list_has(head, proxy_connection, SPAN("keep-alive"));
-    return !head_list_has(head, connection, SPAN("close")) &&
-           !head_list_has(head, proxy_connection, SPAN("close"));
+    refuse(s, why, detail, false);
 }
 
-/* ---- from head to route ---- */
-
-static void answer_page(struct session *s, const struct head *head, const struct route *r)
+void session_refuse_kept(struct session *s, enum outcome why, struct span detail, size_t octets)
 {
-    const struct session_options *o = s->ctx->options;
-    const char *operation = "";
-    bool bodyless =
-        r->body.kind == BODY_NONE || (r->body.kind == BODY_LENGTH && r->body.length == 0);
-    s->keep = bodyless && session_client_persists(head) && !s->ctx->draining;
-    struct control_request request = {
-        .head = head,
-        .path = r->target.form == TARGET_ORIGIN ? r->target.path : head->target,
-        .privileged = policy_control_client(o->policy, &s->record.client) == OUTCOME_OK,
-        .close = !s->keep || head->minor == 0,
-        .now = time(NULL),
-    };
-    s->keep = s->keep && head->minor > 0;
-    enum outcome verdict =
-        control_answer(&s->out, s->ctx->facts, &request, &s->record.status, &operation);
-    s->record.operation = operation;
-    if (verdict != OUTCOME_OK) {
-        session_refuse(s, verdict, request.path);
-        return;
-    }
-    buf_consume(&s->in, head->size);
-    s->record.octets_down = buf_len(&s->out);
-    session_tell(s, OUTCOME_OK);
-    session_go(s, SESSION_ANSWER);
-    session_send_answer(s);
-}
-
-/* What was refused, in words: the parser's or policy's reason, with host and port where they
- * matter. */
-static void refuse_route(struct session *s, const struct route *r)
-{
-    char detail[HOSTNAME_MAX + 128];
-    struct span host = r->named ? span_of(r->host.text) : r->target.host;
-    int shown = host.len > HOSTNAME_MAX ? HOSTNAME_MAX : (int)host.len;
-    if (r->why != NULL)
-        (void)snprintf(detail, sizeof detail, "%.*s%s%s", shown, host.ptr != NULL ? host.ptr : "",
-                       shown > 0 ? ": " : "", r->why);
-    else
-        (void)snprintf(detail, sizeof detail, r->host.kind == HOST_IPV6 ? "[%.*s]:%u" : "%.*s:%u",
-                       shown, host.ptr != NULL ? host.ptr : "", (unsigned)r->target.port);
-    session_refuse(s, r->refusal, span_of(detail));
-}
-
-static void note_request(struct session *s, const struct head *head, const struct route *r)
-{
-    struct access_record *record = &s->record;
-    (void)snprintf(
-        record->method, sizeof record->method, "%.*s",
-        (int)(head->method.len < ACCESS_METHOD_MAX ? head->method.len : ACCESS_METHOD_MAX),
-        head->method.ptr);
-    if (r->named)
-        access_record_text(&record->host, span_of(r->host.text));
-    else if (r->target.host.len > 0)
-        access_record_text(&record->host, r->target.host);
-    record->port = r->target.port;
-    record->protocol = r->class.protocol;
-    record->operation = r->class.operation;
-}
-
-static void begin_request(struct session *s, const struct head *head)
-{
-    const struct session_options *o = s->ctx->options;
-    struct route r;
-    route_decide(&r, head, o->policy, span_of(o->name));
-    note_request(s, head, &r);
-    s->scanned = 0;
-    switch (r.kind) {
-    case ROUTE_REFUSE:
-        refuse_route(s, &r);
-        break;
-    case ROUTE_CONTROL:
-        answer_page(s, head, &r);
-        break;
-    case ROUTE_TUNNEL:
-        buf_consume(&s->in, head->size);
-        connect_begin(s, &r);
-        break;
-    case ROUTE_FORWARD:
-        forward_begin(s, head, &r);
-        break;
-    }
-    body_release(&r.body);
-}
-
-/* The first octet of a request: from now on there is something to tell. */
-static void begin_head(struct session *s)
-{
-    if (s->state == SESSION_IDLE)
-        session_go(s, SESSION_HEAD);
-    if (!s->record.active) {
-        s->record.active = true;
-        s->record.started_us = clock_us();
-    }
-}
-
-static void parse_head(struct session *s)
-{
-    struct head head;
-    const char *why = "";
-    begin_head(s);
-    if (s->verdict != OUTCOME_OK) {
-        char text[ADDR_TEXT_MAX];
-        session_refuse(s, s->verdict, span_of(addr_print(&s->record.client, text)));
-        return;
-    }
-    enum head_result result = head_parse(&head, HEAD_REQUEST, buf_head(&s->in), buf_len(&s->in),
-                                         &s->ctx->options->head, &s->scanned, &why);
-    if (result == HEAD_OK)
-        begin_request(s, &head);
-    else if (result != HEAD_MORE)
-        session_refuse(s, route_head_fault(result, HEAD_REQUEST), span_of(why != NULL ? why : ""));
-}
-
-/* One receive into `in`. False: nothing came, or the session has ended. */
-static bool receive_head(struct session *s)
-{
-    /* Grows with what is there, so that a long SCEP GET costs few receives and an idle client
-     * little memory. */
-    size_t want = buf_len(&s->in) > 1024 ? buf_len(&s->in) : 1024;
-    want = want < buf_room(&s->in) ? want : buf_room(&s->in);
-    char *to = buf_reserve(&s->in, want);
-    if (to == NULL) {
-        session_close(s, OUTCOME_NO_MEMORY);
-        return false;
-    }
-    ssize_t n = stream_receive(&s->client, to, want);
-    if (n == -EAGAIN)
-        return false;
-    if (n <= 0) {
-        session_close(s, n == 0 ? OUTCOME_CLIENT_LEFT : OUTCOME_CLIENT_RESET);
-        return false;
-    }
-    buf_commit(&s->in, (size_t)n);
-    return true;
-}
-
-static void head_ready(struct session *s)
-{
-    /* Octets of a pipelined request may be here already. */
-    if (s->state == SESSION_IDLE && buf_len(&s->in) > 0)
-        parse_head(s);
-    while ((s->state == SESSION_HEAD || s->state == SESSION_IDLE) && s->client.can_read) {
-        if (!receive_head(s))
-            break;
-        parse_head(s);
-    }
-    if (s->state == SESSION_IDLE && buf_len(&s->in) == 0)
-        buf_release(&s->in);
+    buf_consume(&s->in, octets);
+    refuse(s, why, detail, true);
 }
 
 /* ---- entries from the loop ---- */
@@ -391,10 +276,17 @@ static void head_ready(struct session *s)
 static void dispatch_ready(struct session *s)
 {
     switch (s->state) {
+    case SESSION_PREFACE:
+        preface_ready(s);
+        break;
     case SESSION_IDLE:
     case SESSION_HEAD:
-        head_ready(s);
+        request_ready(s);
         break;
+    case SESSION_LOGIN:
+        login_ready(s);
+        break;
+    case SESSION_QUEUED:
     case SESSION_CONNECT:
         if (s->exchange != NULL)
             forward_ready(s);
@@ -422,30 +314,34 @@ static void dispatch_ready(struct session *s)
 static void on_client_ready(struct stream *stream)
 {
     struct session *s = LIST_ITEM(stream, struct session, client);
-    enter(s);
+    session_enter(s);
     dispatch_ready(s);
-    leave(s);
+    session_leave(s);
 }
 
 static void on_origin_ready(struct stream *stream)
 {
     struct session *s = LIST_ITEM(stream, struct session, origin);
-    enter(s);
+    session_enter(s);
     dispatch_ready(s);
-    leave(s);
+    session_leave(s);
 }
 
 static void on_due(struct deadline *d)
 {
     struct session *s = LIST_ITEM(d, struct session, deadline);
-    enter(s);
+    session_enter(s);
     switch (s->state) {
+    case SESSION_PREFACE:
     case SESSION_HEAD:
         /* A bare TCP probe is no event; half a head is. */
         if (s->record.active)
             session_refuse(s, OUTCOME_HEAD_TIMEOUT, SPAN(""));
         else
             session_close(s, OUTCOME_CLIENT_LEFT);
+        break;
+    case SESSION_QUEUED:
+        upstream_due(s);
         break;
     case SESSION_HELLO:
     case SESSION_RELAY:
@@ -458,101 +354,10 @@ static void on_due(struct deadline *d)
         session_close(s, OUTCOME_OK);
         break;
     }
-    leave(s);
-}
-
-/* ---- the way to the origin ---- */
-
-static enum outcome on_guard(void *arg, const struct addr *address)
-{
-    struct session *s = arg;
-    const char *range = NULL;
-    char text[ADDR_TEXT_MAX], detail[256];
-    enum outcome verdict = policy_address(s->ctx->options->policy, address, &range);
-    if (verdict != OUTCOME_OK) {
-        (void)snprintf(detail, sizeof detail, "%s (%s)", addr_print(address, text),
-                       range != NULL ? range : "");
-        access_record_text(&s->record.detail, span_of(detail));
-    }
-    return verdict;
-}
-
-static void count_lookups(struct session *s)
-{
-    struct resolver_counters c;
-    struct metrics *m = s->ctx->metrics;
-    resolver_counters(s->ctx->net.resolver, &c);
-    metrics_set(m, METRIC_DNS_LOOKUPS, c.lookups);
-    metrics_set(m, METRIC_DNS_CACHE_HITS, c.cache_hits);
-    metrics_set(m, METRIC_DNS_FAILURES, c.failures);
-    metrics_set(m, METRIC_DNS_TIMEOUTS, c.timeouts);
-}
-
-static void refuse_dial(struct session *s, const struct dial_result *result)
-{
-    char detail[HOSTNAME_MAX + 256];
-    const char *host = s->record.host != NULL ? s->record.host : "";
-    if (result->outcome == OUTCOME_ADDRESS_DENIED)
-        (void)snprintf(detail, sizeof detail, "%s -> %s", host,
-                       s->record.detail != NULL ? s->record.detail : "");
-    else if (result->error != 0)
-        (void)snprintf(detail, sizeof detail, "%s:%u: %s", host, (unsigned)s->record.port,
-                       uv_strerror(result->error));
-    else
-        (void)snprintf(detail, sizeof detail, "%s", host);
-    session_refuse(s, result->outcome, span_of(detail));
-}
-
-static void on_dialled(void *arg, const struct dial_result *result)
-{
-    struct session *s = arg;
-    enter(s);
-    s->dial = NULL;
-    s->record.origin = result->address;
-    s->record.dns_us = result->dns_us;
-    s->record.connect_us = result->connect_us;
-    count_lookups(s);
-    if (result->outcome != OUTCOME_OK) {
-        refuse_dial(s, result);
-    } else {
-        metrics_add(s->ctx->metrics, METRIC_ORIGIN_CONNECTED, 1);
-        stream_adopt(&s->origin, s->ctx->net.poller, result->slot, result->fd);
-        if (s->exchange != NULL)
-            forward_established(s);
-        else
-            connect_established(s);
-    }
-    leave(s);
-}
-
-void session_dial(struct session *s, const struct hostname *host)
-{
-    struct dial_request request = {
-        .name = host->kind == HOST_NAME ? host->text : NULL,
-        .literal = &host->addr,
-        .port = s->record.port,
-        .options = &s->ctx->options->dial,
-        .guard = on_guard,
-        .on_done = on_dialled,
-        .arg = s,
-    };
-    session_go(s, SESSION_CONNECT);
-    s->dial = dial_start(&s->ctx->net, &request);
-    if (s->dial == NULL)
-        session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+    session_leave(s);
 }
 
 /* ---- beginning and end ---- */
-
-/* Who may talk to us: address first, then the limits. The client hears of it when it speaks. */
-static enum outcome admit(struct session *s)
-{
-    enum outcome verdict = admission_enter(s->ctx->admission, &s->record.client);
-    if (verdict == OUTCOME_NO_MEMORY)
-        return verdict;
-    enum outcome allowed = policy_client(s->ctx->options->policy, &s->record.client);
-    return allowed != OUTCOME_OK ? allowed : verdict;
-}
 
 void session_accept(struct session_context *ctx, int fd, const struct addr *client)
 {
@@ -562,7 +367,7 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
         return;
     }
     s->ctx = ctx;
-    s->state = SESSION_HEAD;
+    s->login_verdict = OUTCOME_COUNT;
     s->record.client = *client;
     addr_unmap(&s->record.client);
     access_record_reset(&s->record);
@@ -574,15 +379,15 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
     stream_init(&s->origin, on_origin_ready);
     list_append(&ctx->sessions, &s->node);
     metrics_add(ctx->metrics, METRIC_ACCEPTED, 1);
-    s->verdict = admit(s);
-    enter(s);
+    preface_begin(s);
+    session_enter(s);
     if (stream_open(&s->client, ctx->net.poller, fd) != 0) {
         session_close(s, OUTCOME_INTERNAL);
     } else {
         deadline_set(ctx->net.deadlines, &s->deadline, ctx->options->head_ms);
-        head_ready(s); /* the request is often there already */
+        dispatch_ready(s); /* the request is often there already */
     }
-    leave(s);
+    session_leave(s);
 }
 
 void session_drain_all(struct session_context *ctx)
@@ -590,7 +395,8 @@ void session_drain_all(struct session_context *ctx)
     ctx->draining = true;
     LIST_EACH_SAFE (at, after, &ctx->sessions) {
         struct session *s = LIST_ITEM(at, struct session, node);
-        if (s->state == SESSION_IDLE || (s->state == SESSION_HEAD && !s->record.active))
+        bool silent = s->state == SESSION_PREFACE || s->state == SESSION_HEAD;
+        if (s->state == SESSION_IDLE || (silent && !s->record.active))
             session_close(s, OUTCOME_OK);
     }
 }

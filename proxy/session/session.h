@@ -19,6 +19,8 @@
 #include "proxy/net/dial.h"
 #include "proxy/net/netloop.h"
 #include "proxy/session/admission.h"
+#include "proxy/session/authentication.h"
+#include "proxy/session/pacing.h"
 #include "proxy/session/upstream_pool.h"
 #include "proxy/wire/head.h"
 
@@ -30,11 +32,19 @@ struct session_options {
     struct head_limits head;
     size_t buffer_octets; /* limit.tunnel.buffer */
     uint64_t head_ms, keepalive_ms, response_ms, body_ms, hello_ms, tunnel_idle_ms, halfclosed_ms,
-        linger_ms;
+        linger_ms, queue_ms;
+    uint64_t tunnel_lifetime_ms; /* 0: no such limit, and so below */
+    uint64_t exchanges_max;      /* limit.exchanges.per.connection */
+    uint64_t body_rate;          /* limit.body.rate, octets each second */
+    bool paced;                  /* limit.upstream.per.host is set */
     struct dial_options dial;
     enum session_sni sni;
     const struct port_range *raw_ports; /* tunnel.raw.ports */
     size_t raw_port_count;
+    const struct prefix *balancers; /* proxy.protocol.from */
+    size_t balancer_count;
+    const struct users *users; /* auth.file; NULL: no password is asked for */
+    char realm[64];
     bool access_log;
     bool forwarded_for;
     char name[128]; /* ours in Via and Proxy-Status */
@@ -47,6 +57,9 @@ struct session_context {
     struct metrics *metrics;
     struct line_writer *access_log;
     struct admission *admission;
+    struct pacing *pacing;
+    struct pacing_worker paced; /* this worker's place in it */
+    struct authentication *authentication;
     struct upstream_pool *pool;
     const struct control_facts *facts; /* what the own pages tell; see control.h */
     unsigned worker;
@@ -60,6 +73,9 @@ struct session_context {
 
 /* Takes the accepted, non-blocking `fd`. When it cannot be served it is closed. */
 void session_accept(struct session_context *ctx, int fd, const struct addr *client);
+
+/* Requests that waited have got a place: called on the loop after `paced.wake`. */
+void session_collect(struct session_context *ctx);
 
 /* Draining begins: idle connections end now, the others after their present exchange. */
 void session_drain_all(struct session_context *ctx);

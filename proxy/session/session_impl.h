@@ -1,6 +1,6 @@
 /*
- * session_impl.h - the session's struct and moves, for the files that play its parts: session.c,
- * connect.c, forward.c.
+ * session_impl.h - the session's struct and moves, for the files that play its parts: session.c
+ * (life), preface.c, request.c, login.c, upstream.c, connect.c, forward.c.
  *
  * Nobody else includes this. Loop thread only.
  */
@@ -14,8 +14,11 @@
 #include "proxy/session/tunnel.h"
 
 enum session_state {
+    SESSION_PREFACE,  /* client open; a load balancer's PROXY header awaited */
     SESSION_IDLE,     /* client open, between two requests; its next octet awaited */
     SESSION_HEAD,     /* client open; a request head awaited or incomplete */
+    SESSION_LOGIN,    /* client open, its head kept; a password is being checked */
+    SESSION_QUEUED,   /* client open; a place among the connections to the origin awaited */
     SESSION_CONNECT,  /* client open, dial under way */
     SESSION_HELLO,    /* both open, tunnel promised; the client's first octets are collected, the
                          origin unread */
@@ -34,11 +37,19 @@ struct session {
     struct session_context *ctx;
     struct list node; /* in ctx->sessions */
     enum session_state state;
-    unsigned busy;        /* entries from the loop that have not left yet */
-    enum outcome verdict; /* of admission: not OK is told to the client once it speaks */
-    bool keep;            /* SESSION_ANSWER: go on with the next request afterwards */
+    unsigned busy;              /* entries from the loop that have not left yet */
+    enum outcome verdict;       /* of admission: not OK is told to the client once it speaks */
+    bool counted_client;        /* in admission, under its address */
+    bool keep;                  /* SESSION_ANSWER: go on with the next request afterwards */
+    enum outcome login_verdict; /* on the present request's password; OUTCOME_COUNT: none yet */
+    uint64_t exchanges;         /* requests so far */
     struct deadline deadline;
     struct stream client, origin;
+    struct authentication_check *login; /* SESSION_LOGIN */
+    bool placed;                        /* `place` holds or awaits something */
+    struct pacing_ticket place;         /* among the connections to the origin */
+    struct hostname *goal;              /* owned; SESSION_QUEUED: where to */
+    uint64_t since_ms;                  /* uv_now() when SESSION_QUEUED or SESSION_RELAY began */
     struct dial *dial;
     struct buf in;  /* from the client: a head, then what came behind it */
     struct buf out; /* to the client: our own answers */
@@ -61,6 +72,12 @@ void session_abort(struct session *s, enum outcome why);
  * it. */
 void session_refuse(struct session *s, enum outcome why, struct span detail);
 
+/* The same, but the connection stays open for another try; the request, `octets` long, is over. */
+void session_refuse_kept(struct session *s, enum outcome why, struct span detail, size_t octets);
+
+/* One receive into `in`. False: nothing came, or the session has ended. */
+bool session_receive(struct session *s);
+
 /* Sends what is in `out`. False: the client is gone and so is the session. */
 bool session_flush(struct session *s);
 
@@ -76,24 +93,50 @@ void session_linger(struct session *s);
 /* Ready for the next request on this connection. */
 void session_next(struct session *s);
 
-/* Dials the record's host and port; the end comes to connect_established() or
- * forward_established(). */
-void session_dial(struct session *s, const struct hostname *host);
+/* preface.c: who the client is, and whether it may come in. */
+void preface_begin(struct session *s); /* decides SESSION_PREFACE or SESSION_HEAD */
+void preface_ready(struct session *s);
+void preface_leave(struct session *s); /* gives back what admission has counted */
+
+/* request.c: from octets to a head to what is done with it. */
+void request_ready(struct session *s); /* IDLE or HEAD */
+void request_again(struct session *s); /* the head in `in` once more, its password checked */
+
+/* Whether another request may follow on this connection (RFC 9112 section 9.3; our own limits). */
+bool request_persists(const struct session *s, const struct head *head);
+
+/* login.c: the password of a request. True: it may go on now. */
+bool login_check(struct session *s, const struct head *head, const struct route *r);
+void login_ready(struct session *s);
+void login_release(struct session *s); /* harmless when no check is under way */
+
+/* upstream.c: a place among the connections to the host and the record's port, then upstream_dial()
+ * or forward_granted(). */
+void upstream_seek(struct session *s, const struct hostname *host);
+void upstream_due(struct session *s); /* the deadline of QUEUED */
+
+/* Dials; the end comes to connect_established() or forward_established(). */
+void upstream_dial(struct session *s, const struct hostname *host);
+
+/* Gives back all that belongs to the way to an origin: the queue, the place, the connection. */
+void upstream_release(struct session *s);
+
+/* For the files' own entries from the loop: between the two the session is not freed. */
+void session_enter(struct session *s);
+void session_leave(struct session *s);
 
 /* connect.c: CONNECT from its route to the end of its tunnel. */
 void connect_begin(struct session *s, const struct route *r);
 void connect_established(struct session *s);
-void connect_ready(struct session *s); /* a stream is ready in CONNECT, HELLO or RELAY */
+void connect_ready(struct session *s); /* a stream is ready in QUEUED, CONNECT, HELLO or RELAY */
 void connect_due(struct session *s);   /* the deadline of HELLO or RELAY */
 
 /* forward.c: one plain-HTTP exchange. */
 void forward_begin(struct session *s, const struct head *head, struct route *r);
+void forward_granted(struct session *s); /* an idle connection, or a dial */
 void forward_established(struct session *s);
 void forward_ready(struct session *s);
 void forward_due(struct session *s);
 void forward_release(struct session *s); /* frees the exchange; harmless when there is none */
-
-/* Whether the client wants to send another request on this connection (RFC 9112 section 9.3). */
-bool session_client_persists(const struct head *head);
 
 #endif

@@ -76,4 +76,10 @@ bool body_close_ends(const struct body *b);
 /* Gives the trailers' memory back; safe on a zeroed struct and twice. */
 void body_release(struct body *b);
 
+/* The message has no body octets. */
+static inline bool body_is_empty(const struct body *b)
+{
+    return b->kind == BODY_NONE || (b->kind == BODY_LENGTH && b->length == 0);
+}
+
 #endif

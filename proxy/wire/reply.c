@@ -4,10 +4,9 @@
 #include <stdio.h>
 
 enum {
-    DETAIL_MAX = 256,   /* octets of a refused name or the like that are repeated to its sender */
-    EXTRA_MAX = 1024,   /* our own field lines of a refusal: they hold nothing of a peer's */
-    TEXT_MAX = 4096,    /* text of a refusal */
-    RETRY_AFTER_S = 10, /* bursts of a device fleet are over by then */
+    DETAIL_MAX = 256, /* octets of a refused name or the like that are repeated to its sender */
+    EXTRA_MAX = 1024, /* our own field lines of a refusal: they hold nothing of a peer's */
+    TEXT_MAX = 4096,  /* text of a refusal */
 };
 
 /* No length, no further field, nothing behind the empty line: there clients differ. */
@@ -124,35 +123,38 @@ static bool is_token(const char *text)
 }
 
 /* Field lines ended by NUL. Without no-store a 404 or 414 may be kept (RFC 9110 section 15.1). */
-static int add_fields(struct buf *out, const struct outcome_info *info, const char *name)
+static int add_fields(struct buf *out, const struct outcome_info *info, const struct refusal *r)
 {
     int rc = buf_add_str(out, "Cache-Control: no-store\r\n");
     if (rc == 0 && info->proxy_status != NULL) {
         rc = buf_add_str(out, "Proxy-Status: ");
         if (rc == 0)
-            rc = is_token(name) ? buf_add_str(out, name) : add_quoted(out, name);
+            rc = is_token(r->name) ? buf_add_str(out, r->name) : add_quoted(out, r->name);
         if (rc == 0)
             rc = buf_printf(out, "; error=%s\r\n", info->proxy_status);
     }
     if (rc == 0 && info->status == 405)
         rc = buf_add_str(out, "Allow: GET, HEAD\r\n");
+    if (rc == 0 && info->status == 407)
+        rc = buf_printf(out, "Proxy-Authenticate: Basic realm=\"%s\", charset=\"UTF-8\"\r\n",
+                        r->realm);
     if (rc == 0 && (info->status == 429 || info->status == 503))
-        rc = buf_printf(out, "Retry-After: %d\r\n", RETRY_AFTER_S);
+        rc = buf_printf(out, "Retry-After: %u\r\n", r->retry_after_s);
     return rc == 0 ? buf_add(out, "", 1) : rc;
 }
 
-int reply_outcome(struct buf *out, enum outcome o, struct span detail, const char *name,
-                  bool head_only, time_t now)
+int reply_refusal(struct buf *out, const struct refusal *r)
 {
-    const struct outcome_info *info = outcome_info(o);
+    const struct outcome_info *info = outcome_info(r->outcome);
     assert(info->status != 0);
+    assert(info->status != 407 || r->realm != NULL);
     struct buf text;
     struct buf fields;
     buf_init(&text, TEXT_MAX);
     buf_init(&fields, EXTRA_MAX);
-    int rc = add_text(&text, info, detail, name);
+    int rc = add_text(&text, info, r->detail, r->name);
     if (rc == 0)
-        rc = add_fields(&fields, info, name);
+        rc = add_fields(&fields, info, r);
     if (rc == 0)
         rc = reply_write(out, &(struct reply){
                                   .status = info->status,
@@ -160,9 +162,9 @@ int reply_outcome(struct buf *out, enum outcome o, struct span detail, const cha
                                   .content_type = "text/plain; charset=us-ascii",
                                   .body = buf_span(&text),
                                   .extra = buf_head(&fields),
-                                  .head_only = head_only,
-                                  .close = true,
-                                  .now = now,
+                                  .head_only = r->head_only,
+                                  .close = !r->keep,
+                                  .now = r->now,
                               });
     buf_release(&fields);
     buf_release(&text);

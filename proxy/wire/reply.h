@@ -27,14 +27,25 @@ struct reply {
 /* 0, -ENOBUFS or -ENOMEM. */
 int reply_write(struct buf *out, const struct reply *r);
 
+struct refusal {
+    enum outcome outcome;
+    struct span
+        detail; /* what exactly was refused; may be empty; peer input, so it is escaped here */
+    const char *name;  /* ours, in Proxy-Status */
+    const char *realm; /* of the password question (407); printable ASCII without '"' and '\\' */
+    bool head_only;    /* answer to HEAD */
+    bool keep;         /* the connection stays open: "Connection: close" is not said */
+    unsigned retry_after_s; /* Retry-After with 429 and 503; the caller spreads it, so that those
+                               who were refused together do not come back together */
+    time_t now;             /* for Date */
+};
+
 /*
- * The answer to an exchange that ended with `o`: plain text naming the cause, `detail` (what
- * exactly was refused; may be empty; peer input, so it is escaped here) and the remedy, with
- * Proxy-Status: `name`; error=... (RFC 9209), Retry-After with 429 and 503, Allow with 405. Says
- * "Connection: close".
+ * The answer to an exchange that was refused: plain text naming the cause, the detail and the
+ * remedy, with Proxy-Status: `name`; error=... (RFC 9209), Proxy-Authenticate with 407, Allow with
+ * 405. 0, -ENOBUFS or -ENOMEM.
  */
-int reply_outcome(struct buf *out, enum outcome o, struct span detail, const char *name,
-                  bool head_only, time_t now);
+int reply_refusal(struct buf *out, const struct refusal *r);
 
 /* Exactly the octets that every client accepts for an open tunnel. Static. */
 extern const struct span reply_connect_established;

@@ -352,6 +352,37 @@ static void test_like_a_model(void **state)
     }
 }
 
+/* All buffers together: a big one stops at the budget, a small one a little later, and nothing is
+ * lost or counted twice. */
+static void test_budget(void **state)
+{
+    struct buf big, small;
+    size_t before = buf_budget_used();
+    (void)state;
+    assert_int_equal(before, 0); /* whatever the other tests did was given back */
+    buf_init(&big, 1 << 20);
+    buf_init(&small, 1 << 20);
+    buf_budget_set(100000);
+    assert_non_null(buf_reserve(&big, 60000));
+    assert_int_equal(buf_budget_used(), big.cap);
+    assert_false(buf_budget_spent());
+    assert_null(buf_reserve(&small, 60000));
+    assert_int_equal(errno, ENOMEM);
+    assert_int_equal(buf_budget_used(), big.cap);
+    assert_int_equal(buf_add_str(&small, "503"), 0);
+    buf_budget_set(big.cap);
+    assert_true(buf_budget_spent());
+    buf_release(&small);
+    assert_int_equal(buf_add_str(&small, "503"), 0); /* by the eighth */
+    buf_budget_set(big.cap / 2);
+    buf_release(&small);
+    assert_int_equal(buf_add_str(&small, "503"), -ENOMEM);
+    buf_release(&small);
+    buf_release(&big);
+    assert_int_equal(buf_budget_used(), 0);
+    buf_budget_set(SIZE_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_any_octets),
         cmocka_unit_test(test_printf),
         cmocka_unit_test(test_like_a_model),
+        cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

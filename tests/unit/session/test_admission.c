@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "proxy/base/buf.h"
 #include "proxy/session/admission.h"
 
 static struct addr address(const char *text)
@@ -21,16 +22,16 @@ static void test_total(void **state)
     struct admission *a = admission_create();
     (void)state;
     admission_set_limits(a, 2, 0);
-    struct addr one = address("192.0.2.1"), two = address("192.0.2.2"),
-                three = address("192.0.2.3");
-    assert_int_equal(admission_enter(a, &one), OUTCOME_OK);
-    assert_int_equal(admission_enter(a, &two), OUTCOME_OK);
-    assert_int_equal(admission_enter(a, &three), OUTCOME_CONNECTIONS_LIMIT);
-    admission_leave(a, &three);
-    admission_leave(a, &one);
-    assert_int_equal(admission_enter(a, &three), OUTCOME_OK);
-    admission_leave(a, &two);
-    admission_leave(a, &three);
+    assert_int_equal(admission_enter(a), OUTCOME_OK);
+    assert_int_equal(admission_enter(a), OUTCOME_OK);
+    assert_int_equal(admission_enter(a), OUTCOME_CONNECTIONS_LIMIT);
+    assert_int_equal(admission_total(a), 3);
+    admission_leave(a);
+    admission_leave(a);
+    assert_int_equal(admission_enter(a), OUTCOME_OK);
+    admission_leave(a);
+    admission_leave(a);
+    assert_int_equal(admission_total(a), 0);
     admission_destroy(a);
 }
 
@@ -54,15 +55,15 @@ static void test_per_client(void **state)
     admission_set_limits(a, 100, 1);
     for (size_t i = 0; i < COUNT; i++) {
         struct addr client = address(cases[i].address);
-        assert_int_equal(admission_enter(a, &client), cases[i].expected);
+        assert_int_equal(admission_enter_client(a, &client), cases[i].expected);
     }
     for (size_t i = 0; i < COUNT; i++) {
         struct addr client = address(cases[i].address);
-        admission_leave(a, &client);
+        admission_leave_client(a, &client);
     }
     struct addr again = address("192.0.2.1");
-    assert_int_equal(admission_enter(a, &again), OUTCOME_OK);
-    admission_leave(a, &again);
+    assert_int_equal(admission_enter_client(a, &again), OUTCOME_OK);
+    admission_leave_client(a, &again);
     admission_destroy(a);
 }
 
@@ -75,15 +76,38 @@ static void test_overrun_and_many_clients(void **state)
     for (unsigned i = 0; i < 5000; i++) {
         (void)snprintf(text, sizeof text, "10.0.%u.%u", i / 250, i % 250);
         struct addr client = address(text);
-        (void)admission_enter(a, &client);
+        (void)admission_enter(a);
+        assert_int_equal(admission_enter_client(a, &client), OUTCOME_OK);
         assert_int_equal(admission_overrun(a), i + 1 >= 10 + 64);
     }
     for (unsigned i = 0; i < 5000; i++) {
         (void)snprintf(text, sizeof text, "10.0.%u.%u", i / 250, i % 250);
         struct addr client = address(text);
-        admission_leave(a, &client);
+        admission_leave_client(a, &client);
+        admission_leave(a);
     }
     assert_false(admission_overrun(a));
+    admission_destroy(a);
+}
+
+/* Full buffers turn those who come away; nobody who is there is sent off. */
+static void test_memory(void **state)
+{
+    struct admission *a = admission_create();
+    struct buf hog;
+    (void)state;
+    admission_set_limits(a, 10, 0);
+    buf_init(&hog, 65536);
+    assert_non_null(buf_reserve(&hog, 40000));
+    buf_budget_set(100000);
+    assert_int_equal(admission_enter(a), OUTCOME_OK);
+    buf_budget_set(32768);
+    assert_int_equal(admission_enter(a), OUTCOME_MEMORY_LIMIT);
+    buf_release(&hog);
+    assert_int_equal(admission_enter(a), OUTCOME_OK);
+    for (unsigned i = 0; i < 3; i++)
+        admission_leave(a);
+    buf_budget_set(SIZE_MAX);
     admission_destroy(a);
 }
 
@@ -93,6 +117,7 @@ int main(void)
         cmocka_unit_test(test_total),
         cmocka_unit_test(test_per_client),
         cmocka_unit_test(test_overrun_and_many_clients),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

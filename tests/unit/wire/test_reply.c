@@ -22,6 +22,19 @@
 
 enum { EXAMPLE_TIME = 784111777 }; /* of RFC 9110 section 5.6.7 */
 
+/* A refusal that closes, with the realm and the patience that our answers have by default. */
+static int refuse(struct buf *out, enum outcome o, struct span detail, const char *name,
+                  bool head_only, time_t now)
+{
+    return reply_refusal(out, &(struct refusal){.outcome = o,
+                                                .detail = detail,
+                                                .name = name,
+                                                .realm = "certferry",
+                                                .head_only = head_only,
+                                                .retry_after_s = 10,
+                                                .now = now});
+}
+
 static void expect_octets(const struct buf *out, const char *expected)
 {
     if (!span_is(buf_span(out), span_of(expected)))
@@ -123,9 +136,9 @@ static void test_outcome(void **state)
     (void)state;
     struct buf out;
     buf_init(&out, 8192);
-    assert_int_equal(reply_outcome(&out, OUTCOME_HOST_DENIED, SPAN("www.example.org"), "edge1",
-                                   false, EXAMPLE_TIME),
-                     0);
+    assert_int_equal(
+        refuse(&out, OUTCOME_HOST_DENIED, SPAN("www.example.org"), "edge1", false, EXAMPLE_TIME),
+        0);
     expect_octets(&out,
                   "HTTP/1.1 403 Host not in the allowlist" NL DATE
                   "Content-Type: text/plain; charset=us-ascii" NL "Content-Length: 218" NL
@@ -169,7 +182,7 @@ static void check_every_outcome(enum outcome o, bool head_only)
     static struct head h;
     struct buf out;
     buf_init(&out, 8192);
-    assert_int_equal(reply_outcome(&out, o, SPAN("detail"), "edge1", head_only, EXAMPLE_TIME), 0);
+    assert_int_equal(refuse(&out, o, SPAN("detail"), "edge1", head_only, EXAMPLE_TIME), 0);
     struct span text = read_answer(&h, &out, head_only);
     assert_int_equal(h.status, info->status);
     assert_true(span_is(h.reason, span_of(info->phrase)));
@@ -178,6 +191,7 @@ static void check_every_outcome(enum outcome o, bool head_only)
     assert_int_equal(head_count(&h, SPAN("Retry-After")),
                      info->status == 429 || info->status == 503);
     assert_int_equal(head_count(&h, SPAN("Allow")), info->status == 405);
+    assert_int_equal(head_count(&h, SPAN("Proxy-Authenticate")), info->status == 407);
     if (!head_only) {
         assert_true(contains(text, info->phrase) && contains(text, "detail"));
         assert_true(contains(text, info->token));
@@ -185,6 +199,26 @@ static void check_every_outcome(enum outcome o, bool head_only)
             assert_true(contains(text, info->remedy));
         assert_true(text.len > 0 && text.ptr[text.len - 1] == '\n');
     }
+    buf_release(&out);
+}
+
+/* A password question keeps the connection: git and curl repeat the request on it. */
+static void test_kept_question(void **state)
+{
+    (void)state;
+    static struct head h;
+    struct buf out;
+    buf_init(&out, 8192);
+    struct refusal r = {.outcome = OUTCOME_AUTH_REQUIRED,
+                        .name = "edge1",
+                        .realm = "plant 7",
+                        .keep = true,
+                        .now = EXAMPLE_TIME};
+    assert_int_equal(reply_refusal(&out, &r), 0);
+    (void)read_answer(&h, &out, false);
+    assert_int_equal(head_count(&h, SPAN("Connection")), 0);
+    assert_true(contains(buf_span(&out),
+                         "\r\nProxy-Authenticate: Basic realm=\"plant 7\", charset=\"UTF-8\"\r\n"));
     buf_release(&out);
 }
 
@@ -210,9 +244,8 @@ static void test_detail_is_escaped(void **state)
     static const char hostile[] = "a\r\n\r\nHTTP/1.1 200 OK\r\n\x1b[2J\0\\\x7f\xff\"<b>";
     struct buf out;
     buf_init(&out, 8192);
-    assert_int_equal(reply_outcome(&out, OUTCOME_BAD_HOST,
-                                   (struct span){hostile, sizeof hostile - 1}, "edge1", false,
-                                   EXAMPLE_TIME),
+    assert_int_equal(refuse(&out, OUTCOME_BAD_HOST, (struct span){hostile, sizeof hostile - 1},
+                            "edge1", false, EXAMPLE_TIME),
                      0);
     struct span text = read_answer(&h, &out, false);
     assert_true(contains(text, ": a\\x0d\\x0a\\x0d\\x0aHTTP/1.1 200 OK\\x0d\\x0a\\x1b[2J\\x00\\x5c"
@@ -223,8 +256,8 @@ static void test_detail_is_escaped(void **state)
 
     static char longest[65536];
     memset(longest, '\x01', sizeof longest);
-    assert_int_equal(reply_outcome(&out, OUTCOME_BAD_HOST, (struct span){longest, sizeof longest},
-                                   "edge1", false, EXAMPLE_TIME),
+    assert_int_equal(refuse(&out, OUTCOME_BAD_HOST, (struct span){longest, sizeof longest}, "edge1",
+                            false, EXAMPLE_TIME),
                      0);
     text = read_answer(&h, &out, false);
     assert_true(text.len < 2048 && contains(text, "\\x01...\n"));
@@ -250,8 +283,7 @@ static void test_proxy_status_name(void **state)
         struct buf out;
         buf_init(&out, 8192);
         assert_int_equal(
-            reply_outcome(&out, OUTCOME_DNS_FAILED, SPAN(""), cases[i].name, false, EXAMPLE_TIME),
-            0);
+            refuse(&out, OUTCOME_DNS_FAILED, SPAN(""), cases[i].name, false, EXAMPLE_TIME), 0);
         (void)read_answer(&h, &out, false);
         assert_true(span_is(head_find(&h, SPAN("Proxy-Status"))->value, span_of(cases[i].field)));
         buf_release(&out);
@@ -266,8 +298,7 @@ static void test_no_room(void **state)
         struct buf out;
         buf_init(&out, room + 2);
         assert_int_equal(buf_add_str(&out, "ab"), 0);
-        assert_int_equal(reply_outcome(&out, OUTCOME_LOOP, SPAN("detail"), "edge1", false, 0),
-                         -ENOBUFS);
+        assert_int_equal(refuse(&out, OUTCOME_LOOP, SPAN("detail"), "edge1", false, 0), -ENOBUFS);
         assert_int_equal(buf_len(&out), 2);
         buf_release(&out);
     }
@@ -280,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_date),
         cmocka_unit_test(test_outcome),
+        cmocka_unit_test(test_kept_question),
         cmocka_unit_test(test_every_outcome),
         cmocka_unit_test(test_detail_is_escaped),
         cmocka_unit_test(test_proxy_status_name),
