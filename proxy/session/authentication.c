@@ -2,20 +2,16 @@
 
 #include <assert.h>
 #include <crypt.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/session/secret_digest.h"
 
 enum {
     BUCKETS = 1024,
-    DIGEST_OCTETS = 32,
-    KEY_OCTETS = 32,
     FORGIVEN_AFTER = 6 /* times auth.failure.delay.max without another wrong password */
 };
 
@@ -23,7 +19,7 @@ enum {
 struct remembered {
     struct remembered *next; /* in its bucket */
     struct list node;        /* in `recent`, the oldest first */
-    unsigned char digest[DIGEST_OCTETS];
+    unsigned char digest[SECRET_DIGEST_OCTETS];
     uint64_t until_ms;
 };
 
@@ -40,7 +36,7 @@ struct failing {
 struct authentication {
     pthread_mutex_t lock;
     struct authentication_options options;
-    unsigned char secret[KEY_OCTETS];
+    struct secret_digest_key secret;
     uint64_t seed;
     size_t pending;
     struct remembered *by_digest[BUCKETS];
@@ -65,7 +61,7 @@ struct authentication_check {
     bool known;     /* there is such a user */
     bool waited;    /* before it was computed: its answer is held back no more */
     enum outcome verdict;
-    unsigned char digest[DIGEST_OCTETS];
+    unsigned char digest[SECRET_DIGEST_OCTETS];
     char *hash; /* owned */
     char password[CREDENTIALS_MAX + 1];
 };
@@ -139,7 +135,7 @@ static struct remembered **find_remembered(struct authentication *a, const unsig
 {
     size_t bucket = (size_t)(digest[0] << 8 | digest[1]) % BUCKETS;
     struct remembered **at = &a->by_digest[bucket];
-    while (*at != NULL && memcmp((*at)->digest, digest, DIGEST_OCTETS) != 0)
+    while (*at != NULL && memcmp((*at)->digest, digest, SECRET_DIGEST_OCTETS) != 0)
         at = &(*at)->next;
     return at;
 }
@@ -173,7 +169,7 @@ static void remember(struct authentication *a, const unsigned char *digest, uint
     struct remembered *r = calloc(1, sizeof *r);
     if (r == NULL)
         return; /* it will be computed again */
-    memcpy(r->digest, digest, DIGEST_OCTETS);
+    memcpy(r->digest, digest, SECRET_DIGEST_OCTETS);
     r->until_ms = now + o->cache_ms;
     *find_remembered(a, digest) = r;
     list_append(&a->recent, &r->node);
@@ -187,7 +183,7 @@ struct authentication *authentication_create(const struct authentication_options
     struct authentication *a = calloc(1, sizeof *a);
     if (a == NULL)
         return NULL;
-    if (getrandom(a->secret, sizeof a->secret, 0) != (ssize_t)sizeof a->secret ||
+    if (!secret_digest_key_make(&a->secret) ||
         getrandom(&a->seed, sizeof a->seed, 0) != (ssize_t)sizeof a->seed) {
         free(a);
         return NULL;
@@ -220,7 +216,7 @@ void authentication_destroy(struct authentication *a)
     while (!list_empty(&a->failed))
         forget_failing(a, LIST_ITEM(a->failed.next, struct failing, node));
     (void)pthread_mutex_destroy(&a->lock);
-    explicit_bzero(a->secret, sizeof a->secret);
+    explicit_bzero(&a->secret, sizeof a->secret);
     free(a);
 }
 
@@ -254,8 +250,7 @@ static void compute(uv_work_t *work)
     if (data == NULL)
         return;
     const char *made = crypt_r(c->password, c->hash, data);
-    size_t len = strlen(c->hash);
-    bool same = made != NULL && strlen(made) == len && CRYPTO_memcmp(made, c->hash, len) == 0;
+    bool same = made != NULL && secret_same(made, c->hash);
     c->verdict = same && c->known ? OUTCOME_OK : OUTCOME_AUTH_FAILED;
     explicit_bzero(data, sizeof *data);
     free(data);
@@ -325,7 +320,7 @@ static void on_waited(struct deadline *d)
 }
 
 static bool make_digest(const struct authentication *a, const struct credentials *k,
-                        const char *hash, unsigned char digest[DIGEST_OCTETS])
+                        const char *hash, unsigned char digest[SECRET_DIGEST_OCTETS])
 {
     unsigned char text[2 * sizeof k->user + 1024 + 2];
     size_t user = strlen(k->user) + 1, password = strlen(k->password) + 1, len = strlen(hash);
@@ -334,8 +329,7 @@ static bool make_digest(const struct authentication *a, const struct credentials
     memcpy(text, k->user, user);
     memcpy(text + user, k->password, password);
     memcpy(text + user + password, hash, len);
-    bool made = HMAC(EVP_sha256(), a->secret, KEY_OCTETS, text, user + password + len, digest,
-                     NULL) != NULL;
+    bool made = secret_digest_make(&a->secret, text, user + password + len, digest);
     explicit_bzero(text, sizeof text);
     return made;
 }
