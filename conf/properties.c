@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf/private_file.h"
 #include "proxy/base/buf.h"
 
 /* No character: the logical line is over. */
@@ -337,42 +338,21 @@ int properties_parse(struct properties *p, const char *file, const char *text, s
     return r.status;
 }
 
-/* 0 with everything up to one octet more than is allowed, or a negative errno. */
-static int file_read(const char *path, struct buf *text)
-{
-    /* Not blocking: whoever put a FIFO in the directory must not hold us up. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return -errno;
-    struct stat st;
-    int rc = fstat(fd, &st) != 0 ? -errno : !S_ISREG(st.st_mode) ? -EISDIR : 0;
-    while (rc == 0 && buf_room(text) > 0) {
-        size_t chunk = buf_room(text) < 65536 ? buf_room(text) : 65536;
-        char *to = buf_reserve(text, chunk);
-        ssize_t n = to == NULL ? -1 : read(fd, to, chunk);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            rc = n < 0 ? -errno : 0;
-            break;
-        }
-        buf_commit(text, (size_t)n);
-    }
-    (void)close(fd);
-    return rc;
-}
-
-int properties_load(struct properties *p, const char *path, properties_error on_error, void *arg)
+int properties_load(struct properties *p, int dir, const char *name, const char *path,
+                    properties_error on_error, void *arg)
 {
     struct buf text;
+    const char *why = "";
     *p = (struct properties){0};
     buf_init(&text, PROPERTIES_FILE_MAX + 1);
-    int rc = file_read(path, &text);
+    int rc = private_file_read(dir, name, 0, &text, &why);
     if (rc == 0) {
         struct span s = buf_span(&text);
         rc = properties_parse(p, path, s.ptr, s.len, on_error, arg);
     } else if (rc == -EISDIR) {
         on_error(arg, path, 0, "is not a regular file");
+    } else if (rc == -EPERM) {
+        on_error(arg, path, 0, why);
     } else if (rc != -ENOENT && rc != -ENOMEM) {
         char message[256];
         errno = -rc;

@@ -39,9 +39,13 @@ typedef void (*properties_error)(void *arg, const char *file, unsigned line, con
 int properties_parse(struct properties *p, const char *file, const char *text, size_t len,
                      properties_error on_error, void *arg);
 
-/* Reads a whole file and parses it. -ENOENT when there is none (nothing is told then); other errors
- * are told. */
-int properties_load(struct properties *p, const char *path, properties_error on_error, void *arg);
+/*
+ * Reads a whole private file (conf/private_file.h) and parses it: `name` in the directory `dir`,
+ * called `path` in errors. -ENOENT when there is none (nothing is told then); other errors are
+ * told.
+ */
+int properties_load(struct properties *p, int dir, const char *name, const char *path,
+                    properties_error on_error, void *arg);
 
 void properties_free(struct properties *p);
 

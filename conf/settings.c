@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "conf/nearest.h"
+#include "conf/private_file.h"
 #include "conf/properties.h"
 
 #define ENDING ".properties"
@@ -125,6 +126,7 @@ const char *settings_where(const struct settings *s, const char *key)
 struct loading {
     struct settings *settings;
     struct settings_errors *errors;
+    int dir;
     enum settings_file file;
 };
 
@@ -181,7 +183,7 @@ static int file_apply(struct loading *l)
 {
     const struct settings_origins *o = l->settings->origins;
     struct properties p;
-    int rc = properties_load(&p, o->path[l->file], on_file_error, l);
+    int rc = properties_load(&p, l->dir, file_names[l->file], o->path[l->file], on_file_error, l);
     /* A link that leads nowhere must not pass for a file that is not there: its keys would be at
      * their defaults. */
     if (rc == -ENOENT && o->seen[l->file])
@@ -223,10 +225,15 @@ static void name_check(struct settings_origins *o, const char *dir, const char *
 }
 
 /* Which of our files are there; 0, or -EINVAL when there is nothing to read. */
-static int directory_check(struct settings_origins *o, const char *dir, struct settings_errors *e)
+static int directory_check(struct settings_origins *o, int fd, const char *dir,
+                           struct settings_errors *e)
 {
     struct dirent **entry;
-    int count = scandir(dir, &entry, is_properties, alphasort);
+    const char *why = "";
+    if (fd >= 0 && private_directory_check(fd, &why) == -EPERM)
+        settings_error(e, dir, "%s", why);
+    errno = -fd;
+    int count = fd >= 0 ? scandirat(fd, ".", &entry, is_properties, alphasort) : -1;
     if (count < 0) {
         settings_error(e, dir, "cannot be read: %m; name the directory of webserver.properties");
         return -EINVAL;
@@ -303,14 +310,14 @@ static struct settings *settings_create(const char *dir)
     return NULL;
 }
 
-struct settings *settings_load(const char *dir, struct settings_errors *e)
+struct settings *settings_load(int fd, const char *dir, struct settings_errors *e)
 {
     struct settings *s = settings_create(dir);
     if (s == NULL)
         return NULL;
-    if (directory_check(s->origins, dir, e) == 0) {
+    if (directory_check(s->origins, fd, dir, e) == 0) {
         for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
-            struct loading l = {s, e, (enum settings_file)f};
+            struct loading l = {s, e, fd, (enum settings_file)f};
             if (file_apply(&l) == -ENOMEM) {
                 settings_free(s);
                 return NULL;

@@ -198,13 +198,15 @@ struct settings {
 };
 
 /*
- * Reads the known files in `dir`. A file that is not there leaves its keys at their defaults; it is
+ * Reads the known files in the directory that `fd` is open on and that is called `dir` in messages;
+ * a negative errno for `fd` is told as the reason why it could not be opened.
+ * A file that is not there leaves its keys at their defaults; it is
  * an error when the directory holds none of them, or holds a *.properties file of another name. All
  * mistakes are collected in `e`. Returns owned, also when there were mistakes (bad keys at their
  * defaults), so that further checks can go on; NULL only when out of memory. Use it only if
  * `e->count` is 0.
  */
-struct settings *settings_load(const char *dir, struct settings_errors *e);
+struct settings *settings_load(int fd, const char *dir, struct settings_errors *e);
 void settings_free(struct settings *s);
 
 /*

@@ -16,14 +16,17 @@ enum hardening_role {
 };
 
 /*
- * When root: becomes `user` ("" stands for certferry if there is such a user, else nobody; "root"
- * stays) with its primary group alone. In any case: no capabilities, no way to new ones, not
- * traceable by others of the same user. 0, or -1 with a reason and what to do in `why`.
+ * When root: becomes `user` ("" stands for certferry if there is such a user, else nobody) with its
+ * primary group alone; "root" stays what it is. Others, and whoever root has become, keep no
+ * capabilities. In any case there is no way to new privileges. 0, or -1 with a reason and what to
+ * do in `why`.
  */
 int hardening_drop(const char *user, char *why, size_t size);
 
-/* From now on the calling thread, and those it starts, may make only the system calls of `role`.
- * 0 or a negative errno. */
+/*
+ * From now on the calling thread, and those it starts, may make only the system calls of `role`;
+ * nobody but root may trace the process, and it leaves no core file. 0 or a negative errno.
+ */
 int hardening_confine(enum hardening_role role);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 #include "conf/settings.h"
 #include "proxy/base/log.h"
+#include "proxy/hardening.h"
 #include "proxy/listener.h"
 #include "proxy/port_holder.h"
 #include "proxy/worker.h"
@@ -20,6 +22,7 @@ enum { LISTENERS_MAX = 64, WORKERS_MAX = 256, LOG_PATIENCE_MS = 2000 };
 
 struct server {
     const char *conf_dir;
+    int conf_fd;               /* open on it since the start, when more was readable; -1: none */
     struct settings *settings; /* in force */
     struct snapshot *snapshot;
     uint16_t port;
@@ -48,12 +51,19 @@ static void print_errors(struct settings_errors *errors)
     settings_errors_free(errors);
 }
 
+/* A descriptor or a negative errno. */
+static int open_directory(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
 /* Settings and snapshot of the directory, or neither and all mistakes in `errors`. */
-static bool load(const char *dir, uint16_t port, struct settings **settings,
+static bool load(int fd, const char *dir, uint16_t port, struct settings **settings,
                  struct snapshot **snapshot, struct settings_errors *errors)
 {
     *snapshot = NULL;
-    *settings = settings_load(dir, errors);
+    *settings = settings_load(fd, dir, errors);
     if (*settings == NULL) {
         settings_error(errors, dir, "out of memory");
         return false;
@@ -61,7 +71,7 @@ static bool load(const char *dir, uint16_t port, struct settings **settings,
     if (port == 0)
         port = (uint16_t)(*settings)->heartbeatport;
     /* Built also after a mistake in a file, so that one run tells all mistakes. */
-    *snapshot = snapshot_build(*settings, port, errors);
+    *snapshot = snapshot_build(*settings, fd, port, errors);
     if (errors->count == 0)
         return true;
     if (*snapshot != NULL)
@@ -72,12 +82,28 @@ static bool load(const char *dir, uint16_t port, struct settings **settings,
     return false;
 }
 
+/* As the service user, who may not be allowed to search the directories above. */
+static bool load_again(struct server *sv, struct settings **settings, struct snapshot **snapshot,
+                       struct settings_errors *errors)
+{
+    int fd = open_directory(sv->conf_dir);
+    if (fd == -EACCES)
+        return load(sv->conf_fd, sv->conf_dir, sv->port, settings, snapshot, errors);
+    bool good = load(fd, sv->conf_dir, sv->port, settings, snapshot, errors);
+    if (fd >= 0)
+        (void)close(fd);
+    return good;
+}
+
 int server_check(const char *conf_dir)
 {
     struct settings_errors errors = {0};
     struct settings *settings;
     struct snapshot *snapshot;
-    bool good = load(conf_dir, 0, &settings, &snapshot, &errors);
+    int fd = open_directory(conf_dir);
+    bool good = load(fd, conf_dir, 0, &settings, &snapshot, &errors);
+    if (fd >= 0)
+        (void)close(fd);
     if (good) {
         (void)printf("%s: fine\n", conf_dir);
         snapshot_unref(snapshot);
@@ -162,6 +188,35 @@ static bool open_listeners(struct server *sv)
     return sv->listener_count > 0;
 }
 
+/* Leaves the calling thread the system calls of its role. False: told, and not to be gone on with.
+ */
+static bool confine(struct server *sv, enum hardening_role role)
+{
+    if (!sv->settings->seccomp)
+        return true;
+    int rc = hardening_confine(role);
+    if (rc == -ENOSYS || rc == -EINVAL) {
+        if (role == HARDENING_MAIN)
+            log_line(LOG_WARNING, "this kernel has no seccomp: system calls are not confined");
+        return true;
+    }
+    if (rc != 0)
+        log_line(LOG_ERROR, "cannot confine system calls: %s", uv_strerror(rc));
+    return rc == 0;
+}
+
+static void on_worker_started(void *arg)
+{
+    if (!confine(arg, HARDENING_WORKER))
+        abort();
+}
+
+static void on_writer_started(void *arg)
+{
+    if (!confine(arg, HARDENING_WRITER))
+        abort();
+}
+
 static void on_worker_ended(void *arg)
 {
     struct server *sv = arg;
@@ -190,10 +245,12 @@ static bool create_shared(struct server *sv)
         .admission = admission_create(),
         .pacing = pacing_create(),
         .authentication = authentication_create(&sv->snapshot->authentication),
-        .access_log = line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue),
+        .access_log = line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue,
+                                         on_writer_started, sv),
         .metrics = sv->metrics,
         .worker_count = sv->worker_count,
         .started = (int64_t)time(NULL),
+        .on_started = on_worker_started,
         .on_ended = on_worker_ended,
         .on_reloaded = on_worker_reloaded,
         .arg = sv,
@@ -267,7 +324,7 @@ static void on_reload(uv_signal_t *signal, int number)
     struct settings *settings;
     struct snapshot *snapshot;
     (void)number;
-    if (!load(sv->conf_dir, sv->port, &settings, &snapshot, &errors)) {
+    if (!load_again(sv, &settings, &snapshot, &errors)) {
         for (size_t i = 0; i < errors.count; i++)
             log_line(LOG_ERROR, "%s", errors.line[i]);
         log_line(LOG_ERROR, "reload refused: %zu mistakes, the old configuration stays in force",
@@ -351,28 +408,45 @@ static void open_main_loop(struct server *sv)
 
 /* ---- the whole ---- */
 
+/*
+ * Gives root away, then reads the configuration once more: what the service user may not read is an
+ * error now and not at the first reload, and the roster names the port that was chosen for 0.
+ */
+static bool become_service(struct server *sv)
+{
+    struct settings_errors errors = {0};
+    char why[256];
+    if (hardening_drop(sv->settings->service_user, why, sizeof why) != 0) {
+        log_line(LOG_ERROR, "%s: %s", settings_where(sv->settings, "service.user"), why);
+        return false;
+    }
+    snapshot_unref(sv->snapshot);
+    settings_free(sv->settings);
+    if (load_again(sv, &sv->settings, &sv->snapshot, &errors))
+        return true;
+    print_errors(&errors);
+    log_line(LOG_ERROR, "the configuration cannot be used as the service user (uid %u)",
+             (unsigned)geteuid());
+    return false;
+}
+
 static bool start(struct server *sv)
 {
     struct settings_errors errors = {0};
-    if (!load(sv->conf_dir, 0, &sv->settings, &sv->snapshot, &errors)) {
+    sv->conf_fd = open_directory(sv->conf_dir);
+    if (!load(sv->conf_fd, sv->conf_dir, 0, &sv->settings, &sv->snapshot, &errors)) {
         print_errors(&errors);
         return false;
     }
     sv->worker_count = thread_count(sv->settings);
-    if (!open_listeners(sv))
+    if (!open_listeners(sv) || !become_service(sv))
         return false;
-    if (sv->settings->heartbeatport == 0) {
-        /* The roster names our port, which is known only now. */
-        snapshot_unref(sv->snapshot);
-        sv->snapshot = snapshot_build(sv->settings, sv->port, &errors);
-        assert(sv->snapshot != NULL);
-    }
     if (!create_shared(sv)) {
         log_line(LOG_ERROR, "cannot start: out of memory or threads");
         return false;
     }
     open_main_loop(sv);
-    return create_workers(sv);
+    return create_workers(sv) && confine(sv, HARDENING_MAIN);
 }
 
 static void stop(struct server *sv)
@@ -403,7 +477,7 @@ int server_run(const char *conf_dir)
     if (!start(&server))
         return 1; /* nothing was served yet: the system takes everything back */
     if (geteuid() == 0)
-        log_line(LOG_WARNING, "running as root; use a service user (see README)");
+        log_line(LOG_WARNING, "running as root: service.user says so");
     say_ready(&server);
     (void)uv_run(&server.loop, UV_RUN_DEFAULT);
     stop(&server);

@@ -2,15 +2,20 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "conf/private_file.h"
 #include "conf/settings.h"
 
-enum { DESCRIPTORS_RESERVED = 128 /* listeners, logs, DNS, idle origins' margin */ };
+enum {
+    DESCRIPTORS_RESERVED = 128, /* listeners, logs, DNS, idle origins' margin */
+    USERS_FILE_MAX = 16 * 1024 * 1024
+};
 
 /* ---- useproxy.properties ---- */
 
@@ -186,6 +191,52 @@ static bool is_realm(const char *text)
     return text[0] != '\0' && strlen(text) < 64;
 }
 
+static void add_users(struct users *users, const char *path, struct span text,
+                      struct settings_errors *e)
+{
+    const char *why = "";
+    for (unsigned line = 1; text.len > 0; line++) {
+        const char *end = memchr(text.ptr, '\n', text.len);
+        size_t len = end != NULL ? (size_t)(end - text.ptr) : text.len;
+        int rc = users_add_line(users, (struct span){text.ptr, len}, &why);
+        if (rc != 0) {
+            char where[PATH_MAX + 32];
+            (void)snprintf(where, sizeof where, "%s:%u", path, line);
+            settings_error(e, where, "%s", rc == -EINVAL ? why : "out of memory");
+        }
+        size_t used = end != NULL ? len + 1 : len;
+        text = (struct span){text.ptr + used, text.len - used};
+    }
+}
+
+static void build_users(struct snapshot *s, const struct settings *st, int dir,
+                        struct settings_errors *e)
+{
+    struct buf text;
+    const char *path = st->auth_file, *why = "";
+    if (path[0] == '\0')
+        return;
+    buf_init(&text, USERS_FILE_MAX);
+    int rc = private_file_read(dir, path, PRIVATE_FILE_SECRET, &text, &why);
+    s->users = users_create();
+    if (rc != 0)
+        settings_error(e, settings_where(st, "auth.file"), "\"%s\": %s", path,
+                       rc == -EPERM     ? why
+                       : rc == -EISDIR  ? "is no regular file"
+                       : rc == -ENOBUFS ? "is larger than 16 MiB"
+                                        : strerror(-rc));
+    else if (s->users == NULL)
+        settings_error(e, path, "out of memory");
+    else
+        add_users(s->users, path, buf_span(&text), e);
+    if (rc == 0 && s->users != NULL && users_count(s->users) == 0)
+        settings_error(e, settings_where(st, "auth.file"),
+                       "\"%s\" names nobody; add a line with htpasswd -B", path);
+    if (buf_len(&text) > 0)
+        explicit_bzero(buf_head(&text), buf_len(&text));
+    buf_release(&text);
+}
+
 /* Who stands before the first request: load balancers, users. */
 static void build_front(struct snapshot *s, const struct settings *st, struct settings_errors *e)
 {
@@ -331,7 +382,7 @@ static void build_roster(struct snapshot *s, const struct settings *st, uint16_t
 
 /* ---- the whole ---- */
 
-struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
+struct snapshot *snapshot_build(const struct settings *settings, int dir, uint16_t port,
                                 struct settings_errors *errors)
 {
     size_t before = errors->count;
@@ -341,6 +392,7 @@ struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
         build_policy(s, settings, errors);
         build_dial(s, settings, errors);
         build_resolver(s, settings, errors);
+        build_users(s, settings, dir, errors);
         build_session(s, settings, errors);
         build_limits(s, settings);
         build_roster(s, settings, port, errors);

@@ -44,10 +44,11 @@ struct snapshot {
 
 /*
  * Builds everything that `settings` means; what cannot be is told in `errors` with its place.
+ * `dir` is open on the configuration directory, for further files that `settings` names there.
  * `port` is the one we listen on. Returns owned, with one reference; NULL when there were errors or
  * memory is out (also told).
  */
-struct snapshot *snapshot_build(const struct settings *settings, uint16_t port,
+struct snapshot *snapshot_build(const struct settings *settings, int dir, uint16_t port,
                                 struct settings_errors *errors);
 
 struct snapshot *snapshot_ref(struct snapshot *s);

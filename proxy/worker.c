@@ -307,6 +307,7 @@ int worker_create(struct worker **out, unsigned number, const struct worker_shar
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
+    w->shared->on_started(w->shared->arg);
     (void)uv_run(&w->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&w->loop);
     assert(rc == 0);

@@ -25,6 +25,7 @@ struct worker_shared {
     struct metrics **metrics; /* of all workers */
     size_t worker_count;
     int64_t started;                /* Unix seconds */
+    void (*on_started)(void *arg);  /* on the worker's thread, before its loop runs */
     void (*on_ended)(void *arg);    /* on the worker's thread, when its loop is over */
     void (*on_reloaded)(void *arg); /* on the worker's thread, when a snapshot has come in force */
     void *arg;

@@ -12,6 +12,8 @@
 
 struct line_writer {
     int fd;
+    void (*on_started)(void *arg);
+    void *arg;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t news;
@@ -55,6 +57,8 @@ static void write_all(struct line_writer *w, struct span text)
 static void *writer_main(void *arg)
 {
     struct line_writer *w = arg;
+    if (w->on_started != NULL)
+        w->on_started(w->arg);
     for (;;) {
         (void)pthread_mutex_lock(&w->lock);
         while (buf_len(&w->queue) == 0 && !w->ending)
@@ -70,12 +74,15 @@ static void *writer_main(void *arg)
     }
 }
 
-struct line_writer *line_writer_create(int fd, size_t queue_octets)
+struct line_writer *line_writer_create(int fd, size_t queue_octets, void (*on_started)(void *arg),
+                                       void *arg)
 {
     struct line_writer *w = calloc(1, sizeof *w);
     if (w == NULL)
         return NULL;
     w->fd = fd;
+    w->on_started = on_started;
+    w->arg = arg;
     buf_init(&w->queue, queue_octets);
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_cond_init(&w->news, NULL);

@@ -13,8 +13,12 @@
 
 struct line_writer;
 
-/* Borrows `fd`. Returns owned; NULL when out of memory or threads. */
-struct line_writer *line_writer_create(int fd, size_t queue_octets);
+/*
+ * Borrows `fd`. `on_started` (may be NULL) runs first on the writer's thread. Returns owned; NULL
+ * when out of memory or threads.
+ */
+struct line_writer *line_writer_create(int fd, size_t queue_octets, void (*on_started)(void *arg),
+                                       void *arg);
 
 /* Takes a whole line, newline included. */
 void line_writer_put(struct line_writer *w, struct span line);

@@ -114,7 +114,7 @@ static void test_writer_loses_nothing_that_fits(void **state)
     (void)state;
     assert_int_equal(pipe(fd), 0);
     assert_int_equal(pthread_create(&reader, NULL, read_all, &fd[0]), 0);
-    struct line_writer *w = line_writer_create(fd[1], 1 << 20);
+    struct line_writer *w = line_writer_create(fd[1], 1 << 20, NULL, NULL);
     assert_non_null(w);
     for (int i = 0; i < 5000; i++)
         line_writer_put(w, SPAN("0123456789\n"));
@@ -133,7 +133,7 @@ static void test_writer_drops_and_counts_when_nobody_reads(void **state)
     (void)state;
     memset(line, 'x', sizeof line);
     assert_int_equal(pipe(fd), 0);
-    struct line_writer *w = line_writer_create(fd[1], 65536);
+    struct line_writer *w = line_writer_create(fd[1], 65536, NULL, NULL);
     for (int i = 0; i < 1000; i++)
         line_writer_put(w, (struct span){line, sizeof line});
     /* At most the pipe, one batch in the writer's hand and one in the queue have found room. */

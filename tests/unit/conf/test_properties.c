@@ -191,25 +191,25 @@ static void files_of_other_kinds(void **state)
     path_in_scratch(dir, path, sizeof path, "f.properties");
     struct properties p;
     struct told told = {0};
-    assert_int_equal(properties_load(&p, path, on_error, &told), -ENOENT);
+    assert_int_equal(properties_load(&p, AT_FDCWD, path, path, on_error, &told), -ENOENT);
     assert_string_equal(told.text, "");
     properties_free(&p);
 
-    assert_int_equal(properties_load(&p, dir, on_error, &told), -EISDIR);
+    assert_int_equal(properties_load(&p, AT_FDCWD, dir, dir, on_error, &told), -EISDIR);
     assert_string_equal(told.text, "0: is not a regular file\n");
     properties_free(&p);
 
     /* A FIFO without a writer must not hold the program up. */
     told = (struct told){0};
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_true(properties_load(&p, path, on_error, &told) < 0);
+    assert_true(properties_load(&p, AT_FDCWD, path, path, on_error, &told) < 0);
     assert_string_equal(told.text, "0: is not a regular file\n");
     properties_free(&p);
     assert_int_equal(unlink(path), 0);
 
     told = (struct told){0};
     assert_int_equal(symlink("f.properties", path), 0);
-    assert_int_equal(properties_load(&p, path, on_error, &told), -ELOOP);
+    assert_int_equal(properties_load(&p, AT_FDCWD, path, path, on_error, &told), -ELOOP);
     assert_string_equal(told.text, "0: cannot be read: Too many levels of symbolic links\n");
     properties_free(&p);
     assert_int_equal(unlink(path), 0);
@@ -234,7 +234,7 @@ static void file_size_is_bounded(void **state)
         assert_int_equal(fclose(f), 0);
         struct properties p;
         struct told told = {0};
-        int rc = properties_load(&p, path, on_error, &told);
+        int rc = properties_load(&p, AT_FDCWD, path, path, on_error, &told);
         assert_int_equal(rc, extra == 0 ? 0 : -EINVAL);
         assert_int_equal(p.count, extra == 0 ? 1 : 0);
         assert_string_equal(told.text,

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -49,12 +50,21 @@ static void scratch_remove(const struct scratch *s)
 }
 
 /* Loads `text` as webserver.properties. */
+static struct settings *load_directory(const char *dir, struct settings_errors *e)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct settings *settings = settings_load(fd >= 0 ? fd : -errno, dir, e);
+    if (fd >= 0)
+        (void)close(fd);
+    return settings;
+}
+
 static struct settings *load_text(const char *text, struct settings_errors *e)
 {
     struct scratch s;
     scratch_make(&s);
     scratch_put(&s, "webserver.properties", text, strlen(text));
-    struct settings *settings = settings_load(s.dir, e);
+    struct settings *settings = load_directory(s.dir, e);
     assert_non_null(settings);
     scratch_remove(&s);
     return settings;
@@ -270,7 +280,7 @@ static void example_check(const char *name)
         assert_true(count > 0);
     else
         assert_int_equal(count, 0);
-    settings_free(settings_load(s.dir, &e));
+    settings_free(load_directory(s.dir, &e));
     for (size_t i = 0; i < e.count && i < count; i++)
         assert_string_equal(e.line[i], want[i]);
     if (e.count > count)
@@ -347,7 +357,7 @@ static void shipped_files_are_the_table(void **state)
     assert_int_equal(keys, rows);
 
     struct settings_errors e = {0};
-    struct settings *s = settings_load(SOURCE_DIR "/conf", &e);
+    struct settings *s = load_directory(SOURCE_DIR "/conf", &e);
     assert_non_null(s);
     assert_int_equal(e.count, 0);
     settings_free(s);
@@ -410,7 +420,7 @@ static void all_mistakes_of_all_files(void **state)
         "/useproxy.properties:3: allowed.networks: \"2\" is no address or prefix, " NETWORKS,
     };
     struct settings_errors e = {0};
-    struct settings *settings = settings_load(s.dir, &e);
+    struct settings *settings = load_directory(s.dir, &e);
     assert_non_null(settings);
     assert_int_equal(e.count, sizeof want / sizeof *want);
     for (size_t i = 0; i < e.count; i++) {
@@ -432,7 +442,7 @@ static void all_mistakes_of_all_files(void **state)
 static void only_message(const char *dir, const char *told)
 {
     struct settings_errors e = {0};
-    settings_free(settings_load(dir, &e));
+    settings_free(load_directory(dir, &e));
     assert_int_equal(e.count, 1);
     assert_memory_equal(e.line[0], dir, strlen(dir));
     assert_string_equal(e.line[0] + strlen(dir), told);
@@ -455,7 +465,7 @@ static void directories(void **state)
     scratch_put(&s, "useproxy.properties.new", "x", 1);
     scratch_put(&s, "README", "x", 1);
     struct settings_errors e = {0};
-    settings_free(settings_load(s.dir, &e));
+    settings_free(load_directory(s.dir, &e));
     assert_int_equal(e.count, 0);
 
     /* Its rules would silently not apply. */
