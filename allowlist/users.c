@@ -28,7 +28,7 @@ struct users {
     uint64_t seed;
     struct user *slot; /* open addressing, at most half full */
     size_t slots, count;
-    char *decoy; /* owned */
+    const char *decoy; /* the first user's hash */
 };
 
 struct users *users_create(void)
@@ -51,7 +51,6 @@ void users_destroy(struct users *u)
     for (size_t i = 0; i < u->slots; i++)
         free(u->slot[i].name);
     free(u->slot);
-    free(u->decoy);
     free(u);
 }
 
@@ -122,6 +121,15 @@ static bool costs_too_much(const char *hash)
     return sha_costs_too_much(hash);
 }
 
+/* What stands behind the salt has one length for each kind: half a hash would never match. */
+static bool is_whole(const char *hash)
+{
+    size_t digest = strlen(strrchr(hash, '$') + 1);
+    if (starts(hash, "$2"))
+        return strlen(hash) == 60;
+    return digest == (starts(hash, "$6$") ? 86 : 43);
+}
+
 static const char *hash_fault(const char *hash)
 {
     static const char *const kinds[] = {"$2a$", "$2b$", "$2y$", "$y$", "$7$", "$5$", "$6$"};
@@ -132,7 +140,9 @@ static const char *hash_fault(const char *hash)
         return "hash is not bcrypt, yescrypt, scrypt, sha512crypt or sha256crypt; make it with "
                "htpasswd -B or mkpasswd";
     int salt = crypt_checksalt(hash);
-    if (salt != CRYPT_SALT_OK && salt != CRYPT_SALT_TOO_CHEAP && salt != CRYPT_SALT_METHOD_LEGACY)
+    bool usable =
+        salt == CRYPT_SALT_OK || salt == CRYPT_SALT_TOO_CHEAP || salt == CRYPT_SALT_METHOD_LEGACY;
+    if (!usable || !is_whole(hash))
         return "hash is malformed; make it anew with htpasswd -B or mkpasswd";
     return costs_too_much(hash)
                ? "hash costs too much time or memory; make it anew with fewer rounds"
@@ -152,20 +162,6 @@ static bool has_controls(struct span line)
             return true;
     }
     return false;
-}
-
-/* The same kind and cost as `hash`, and a digest that no password has: its last octet is another.
- */
-static int keep_decoy(struct users *u, const char *hash)
-{
-    if (u->decoy != NULL)
-        return 0;
-    u->decoy = strdup(hash);
-    if (u->decoy == NULL)
-        return -ENOMEM;
-    char *last = u->decoy + strlen(u->decoy) - 1;
-    *last = '*';
-    return 0;
 }
 
 int users_add_line(struct users *u, struct span line, const char **why)
@@ -195,11 +191,13 @@ int users_add_line(struct users *u, struct span line, const char **why)
     const char *hash = name + name_len + 1;
     struct user *at = find(u, name);
     const char *fault = at->name != NULL ? "user is given twice" : hash_fault(hash);
-    if (fault != NULL || keep_decoy(u, hash) != 0) {
+    if (fault != NULL) {
         free(name);
-        return fault != NULL ? refuse(why, fault) : -ENOMEM;
+        return refuse(why, fault);
     }
     *at = (struct user){name, hash};
+    if (u->decoy == NULL)
+        u->decoy = hash;
     u->count++;
     return 0;
 }

@@ -29,8 +29,9 @@ int users_add_line(struct users *u, struct span line, const char **why);
 /* The hash, borrowed; NULL for an unknown user. */
 const char *users_find(const struct users *u, const char *user);
 
-/* A hash of the same kind as the first user's, with a password nobody has, so that an unknown user
- * costs as much time as a known one; borrowed, NULL when there are no users. */
+/* A hash for those who are unknown to be tried against, so that they cost as much time as the known
+ * ones: the first user's, borrowed; NULL when there are no users. A match with it proves nothing.
+ */
 const char *users_decoy(const struct users *u);
 
 size_t users_count(const struct users *u);

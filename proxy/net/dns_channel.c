@@ -24,6 +24,7 @@ struct dns_channel {
     uv_timer_t timer;     /* c-ares's next timeout */
     struct list sockets;
     struct dns_answer *hosts_answer; /* while dns_channel_hosts() runs */
+    bool deaf;                       /* a socket of c-ares could not be watched */
 };
 
 /* One descriptor of c-ares under watch; lives until its own close callback, past the channel if
@@ -116,10 +117,18 @@ static void answer_fill(struct dns_answer *answer, int status, struct ares_addri
 
 static void on_timer(uv_timer_t *timer);
 
-/* c-ares knows when its next try is due; the loop must wake it then. */
+/*
+ * c-ares knows when its next try is due; the loop must wake it then. On a socket that nobody
+ * watches it would wait in vain, and as long as it has questions it would use that socket for the
+ * next ones as well: all of them fail at once, and it closes its sockets.
+ */
 static void arm(struct dns_channel *ch)
 {
     struct timeval tv;
+    if (ch->deaf) {
+        ch->deaf = false;
+        ares_cancel(ch->servers);
+    }
     if (ares_timeout(ch->servers, NULL, &tv) == NULL) {
         (void)uv_timer_stop(&ch->timer);
         return;
@@ -200,8 +209,10 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
     }
     if (s == NULL)
         s = socket_watch(ch, fd);
-    if (s == NULL)
-        return; /* out of memory: what is asked over it runs into its timeout */
+    if (s == NULL) {
+        ch->deaf = true; /* out of memory; not to be answered in here, c-ares is at work */
+        return;
+    }
     s->events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
     (void)uv_poll_start(&s->poll, s->events, on_socket_ready);
 }

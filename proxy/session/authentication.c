@@ -380,8 +380,8 @@ static enum outcome admit(struct authentication *a, struct authentication_check 
         *wait_ms = f->free_ms - now;
     if (a->pending >= a->options.pending_max || *wait_ms > a->options.failure_max_ms)
         return OUTCOME_AUTH_BUSY;
-    if (*wait_ms > 0)
-        f->free_ms += f->delay_ms;
+    if (f != NULL)
+        f->free_ms = now + *wait_ms + f->delay_ms;
     a->pending++;
     return OUTCOME_COUNT;
 }
