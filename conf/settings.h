@@ -108,7 +108,7 @@
       "octets each second that a message body must bring at least, averaged over timeout.body; "   \
       "0: no such limit")                                                                          \
     S(limit_memory, "limit.memory", WEBSERVER, SIZE, "512MiB", 16777216, 1099511627776, RELOAD,    \
-      "octets of all buffers together; above it new connections are refused with 503")             \
+      "octets of all buffers together; near it new connections are refused with 503")              \
     S(limit_tunnel_buffer, "limit.tunnel.buffer", WEBSERVER, SIZE, "64KiB", 4096, 16777216,        \
       RELOAD, "octets waiting in us for a slow receiver, each direction of a tunnel or body")      \
     S(limit_upstream_idle, "limit.upstream.idle", WEBSERVER, NUMBER, "64", 0, 65536, RELOAD,       \

@@ -28,7 +28,8 @@ size_t buf_budget_used(void)
 
 bool buf_budget_spent(void)
 {
-    return buf_budget_used() >= atomic_load_explicit(&budget, memory_order_relaxed);
+    size_t most = atomic_load_explicit(&budget, memory_order_relaxed);
+    return buf_budget_used() >= most - most / 8;
 }
 
 static void give_back(const struct buf *b)

@@ -75,6 +75,8 @@ void buf_consume(struct buf *b, size_t n);
  */
 void buf_budget_set(size_t octets);
 size_t buf_budget_used(void);
+
+/* Seven eighths are in use: time to turn newcomers away, so that those who are there can go on. */
 bool buf_budget_spent(void);
 
 #endif

@@ -232,14 +232,15 @@ static void refuse(struct session *s, enum outcome why, struct span detail, bool
 {
     if (s->state == SESSION_CLOSING)
         return;
+    /* A copy first: the words may be part of what is given back now. */
+    if (detail.len > 0)
+        access_record_text(&s->record.detail, detail);
     login_release(s);
     upstream_release(s);
     buf_release(&s->out);
-    if (detail.len > 0)
-        access_record_text(&s->record.detail, detail);
     struct refusal r = {
         .outcome = why,
-        .detail = detail,
+        .detail = span_of(detail.len > 0 && s->record.detail != NULL ? s->record.detail : ""),
         .name = s->ctx->options->name,
         .realm = s->ctx->options->realm,
         .head_only = strcmp(s->record.method, "HEAD") == 0,

@@ -35,10 +35,12 @@ class Response:
 
 
 class Client:
-    """One connection to the proxy."""
+    """One connection to the proxy. `source`: the client's own address, anything in 127.0.0.0/8."""
 
-    def __init__(self, proxy, receive_buffer=None, send_buffer=None):
+    def __init__(self, proxy, receive_buffer=None, send_buffer=None, source=None):
         self.sock = socket.socket()
+        if source:
+            self.sock.bind((source, 0))
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if send_buffer:
@@ -206,6 +208,23 @@ def unquote(literal):
 
 
 OUTCOMES = read_outcomes()
+
+
+def metric(proxy, metric_name, /, **labels):
+    """A value of /metrics; with labels, of that row; 0 when there is none."""
+    with Client(proxy) as client:
+        text = client.fetch("/metrics", "Host: a").body.decode()
+    wanted = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    row = f"certferry_{metric_name}" + (f"{{{wanted}}}" if wanted else "")
+    found = re.search(rf"^{re.escape(row)} (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def ended_with(proxy, token):
+    """How many exchanges ended with this outcome, by the metrics, whatever their class."""
+    with Client(proxy) as client:
+        text = client.fetch("/metrics", "Host: a").body.decode()
+    return sum(int(n) for n in re.findall(rf'^certferry_exchanges_total{{.*outcome="{token}"}} (\d+)$', text, re.MULTILINE))
 
 
 def assert_refused(proxy, response, token, **line):
