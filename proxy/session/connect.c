@@ -64,15 +64,20 @@ static uint64_t relay_age_ms(const struct session *s)
     return uv_now(s->ctx->net.loop) - s->since_ms;
 }
 
+static bool relay_is_too_old(const struct session *s)
+{
+    uint64_t most = s->ctx->options->tunnel_lifetime_ms;
+    return most > 0 && relay_age_ms(s) >= most;
+}
+
 /* Until the tunnel has been idle too long, or has lived too long. */
 static uint64_t relay_patience_ms(const struct session *s)
 {
     const struct session_options *o = s->ctx->options;
     uint64_t idle = tunnel_half_closed(&s->tunnel) ? o->halfclosed_ms : o->tunnel_idle_ms;
     uint64_t age = relay_age_ms(s);
-    if (o->tunnel_lifetime_ms == 0 || age + idle <= o->tunnel_lifetime_ms)
-        return idle;
-    return age < o->tunnel_lifetime_ms ? o->tunnel_lifetime_ms - age : 1;
+    bool limited = o->tunnel_lifetime_ms > 0 && age + idle > o->tunnel_lifetime_ms;
+    return limited ? o->tunnel_lifetime_ms - age : idle;
 }
 
 static void relay(struct session *s)
@@ -91,6 +96,9 @@ static void relay(struct session *s)
         session_close(s, t->client_reset   ? OUTCOME_CLIENT_RESET
                          : t->origin_reset ? OUTCOME_ORIGIN_RESET
                                            : OUTCOME_OK);
+    } else if (relay_is_too_old(s)) {
+        /* Here too: a busy tunnel puts its deadline off. */
+        session_close(s, OUTCOME_TUNNEL_LIFETIME);
     } else if (status == TUNNEL_MOVED) {
         deadline_set(s->ctx->net.deadlines, &s->deadline, relay_patience_ms(s));
     }
@@ -235,9 +243,6 @@ void connect_due(struct session *s)
 {
     if (s->state == SESSION_HELLO)
         refuse_hello(s, OUTCOME_HELLO_TIMEOUT, TLS_ALERT_ACCESS_DENIED);
-    else if (s->ctx->options->tunnel_lifetime_ms > 0 &&
-             relay_age_ms(s) >= s->ctx->options->tunnel_lifetime_ms)
-        session_close(s, OUTCOME_TUNNEL_LIFETIME);
     else
-        session_close(s, OUTCOME_TUNNEL_IDLE);
+        session_close(s, relay_is_too_old(s) ? OUTCOME_TUNNEL_LIFETIME : OUTCOME_TUNNEL_IDLE);
 }

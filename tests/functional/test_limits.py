@@ -222,7 +222,8 @@ def test_tunnel_lifetime(start, origin):
                 client.send(b"busy")
                 if not client.recv():
                     break
-    proxy.wait_log(lambda line: line["outcome"] == "tunnel-lifetime" and line["status"] == 200)
+    line = proxy.wait_log(lambda line: line["outcome"] == "tunnel-lifetime" and line["status"] == 200)
+    assert 700 <= line["total_ms"] < 10000
     assert ended_with(proxy, "tunnel-lifetime") == 1
 
 
