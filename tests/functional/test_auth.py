@@ -48,7 +48,8 @@ def write_users(tmp_path):
 
 @pytest.fixture
 def settings(enroll_settings):
-    return enroll_settings | {"auth.failure.delay": "100ms", "auth.realm": "plant 7"}
+    # The file lies where a service user could not go; test_process.py has one that can.
+    return enroll_settings | {"auth.failure.delay": "100ms", "auth.realm": "plant 7", "service.user": "root"}
 
 
 @pytest.fixture
