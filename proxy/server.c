@@ -38,6 +38,8 @@ struct server {
     struct addr bound[LISTENERS_MAX];
     int fd[LISTENERS_MAX][WORKERS_MAX];
     size_t listener_count;
+    bool confining; /* seccomp at the start: the threads look when a reload may have taken settings
+                     */
     bool draining;
     unsigned reloads_untold; /* not yet in force everywhere */
 };
@@ -192,7 +194,7 @@ static bool open_listeners(struct server *sv)
  */
 static bool confine(struct server *sv, enum hardening_role role)
 {
-    if (!sv->settings->seccomp)
+    if (!sv->confining)
         return true;
     int rc = hardening_confine(role);
     if (rc == -ENOSYS || rc == -EINVAL) {
@@ -241,6 +243,7 @@ static void set_limits(struct server *sv, const struct snapshot *snapshot)
 
 static bool create_shared(struct server *sv)
 {
+    sv->confining = sv->settings->seccomp;
     sv->shared = (struct worker_shared){
         .admission = admission_create(),
         .pacing = pacing_create(),
