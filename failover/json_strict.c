@@ -266,8 +266,12 @@ const char *json_strict_fault(struct span text, const struct json_strict_limits 
     *at = limits->octets;
     if (text.len > limits->octets)
         return "too long";
-    for (skip_blanks(&s); why == NULL && s.at < s.len; skip_blanks(&s))
+    while (why == NULL) {
+        skip_blanks(&s);
+        if (s.at == s.len)
+            break;
         why = step(&s, &next);
+    }
     if (why == NULL && next != EXPECT_NOTHING)
         why = "ends too early";
     *at = s.at;

@@ -12,7 +12,9 @@ enum { BUCKETS = 1024 };
 struct pacing_client {
     struct list node;    /* in the origin's `clients`, in order of their turns */
     struct list tickets; /* in order of arrival; never empty */
+    const struct pacing_origin *origin;
     uint64_t key[2];
+    struct pacing_client *next; /* in its bucket */
 };
 
 /* A host and a port somebody uses or waits for. */
@@ -30,6 +32,7 @@ struct pacing {
     size_t per_origin, queue_max;
     size_t waiting;
     struct pacing_origin *bucket[BUCKETS];
+    struct pacing_client *client_bucket[BUCKETS];
 };
 
 /* ---- the table ---- */
@@ -89,22 +92,35 @@ static void free_if_unused(struct pacing *p, struct pacing_origin *o)
 
 /* ---- the queue of one origin ---- */
 
-static struct pacing_client *client_of(struct pacing_origin *o, const struct addr *client)
+/* Where the client's entry for this origin hangs, or where it would. */
+static struct pacing_client **find_client(struct pacing *p, const struct pacing_origin *o,
+                                          const uint64_t key[2])
+{
+    uint64_t h = (p->seed ^ (uintptr_t)o ^ key[0]) * 0x9e3779b97f4a7c15U;
+    h = (h ^ h >> 29 ^ key[1]) * 0xbf58476d1ce4e5b9U;
+    struct pacing_client **at = &p->client_bucket[(size_t)(h >> 32) % BUCKETS];
+    while (*at != NULL &&
+           ((*at)->origin != o || (*at)->key[0] != key[0] || (*at)->key[1] != key[1]))
+        at = &(*at)->next;
+    return at;
+}
+
+static struct pacing_client *client_of(struct pacing *p, struct pacing_origin *o,
+                                       const struct addr *client)
 {
     uint64_t key[2];
     key_of(client, key);
-    LIST_EACH_SAFE (at, after, &o->clients) {
-        struct pacing_client *c = LIST_ITEM(at, struct pacing_client, node);
-        if (c->key[0] == key[0] && c->key[1] == key[1])
-            return c;
-    }
+    struct pacing_client **at = find_client(p, o, key);
+    if (*at != NULL)
+        return *at;
     struct pacing_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
-    c->key[0] = key[0];
-    c->key[1] = key[1];
+    c->origin = o;
+    memcpy(c->key, key, sizeof c->key);
     list_init(&c->tickets);
     list_append(&o->clients, &c->node);
+    *at = c;
     return c;
 }
 
@@ -114,10 +130,12 @@ static void leave_queue(struct pacing *p, struct pacing_ticket *t)
     list_remove(&t->node);
     t->client = NULL;
     p->waiting--;
-    if (list_empty(&c->tickets)) {
-        list_remove(&c->node);
-        free(c);
-    }
+    if (!list_empty(&c->tickets))
+        return;
+    struct pacing_client **at = find_client(p, c->origin, c->key);
+    *at = c->next;
+    list_remove(&c->node);
+    free(c);
 }
 
 static bool has_room(const struct pacing *p, const struct pacing_origin *o)
@@ -188,7 +206,7 @@ static enum outcome enter(struct pacing *p, struct pacing_ticket *t, struct paci
         return OUTCOME_UPSTREAM_LIMIT;
     if (p->waiting >= p->queue_max)
         return OUTCOME_QUEUE_FULL;
-    struct pacing_client *c = client_of(o, client);
+    struct pacing_client *c = client_of(p, o, client);
     if (c == NULL)
         return OUTCOME_NO_MEMORY;
     t->client = c;
