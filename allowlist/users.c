@@ -16,6 +16,7 @@ enum {
     BCRYPT_COST_MAX = 14,   /* a second or so */
     YESCRYPT_COST_MAX = 14, /* 128 MiB */
     SCRYPT_COST_MAX = 15,   /* the same */
+    SCRYPT_COST_MIN = 13,   /* crypt_gensalt() makes none below */
     SHA_ROUNDS_MAX = 1000000,
 };
 
@@ -88,23 +89,25 @@ static int grow(struct users *u)
 
 /* ---- one line ---- */
 
+static const char alphabet[] = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 static bool starts(const char *text, const char *with)
 {
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-/* The rounds of sha256crypt and sha512crypt, 5000 when not said. */
+static const char rounds_said[] = "rounds=";
+
+/* The rounds of sha256crypt and sha512crypt. */
 static bool sha_costs_too_much(const char *hash)
 {
-    static const char said[] = "rounds=";
-    return starts(hash + 3, said) && strtoul(hash + 3 + sizeof said - 1, NULL, 10) > SHA_ROUNDS_MAX;
+    return starts(hash + 3, rounds_said) &&
+           strtoul(hash + 3 + sizeof rounds_said - 1, NULL, 10) > SHA_ROUNDS_MAX;
 }
 
 /* yescrypt and scrypt say the logarithm of their memory as one character of this alphabet. */
 static bool memory_costs_too_much(char cost, int most)
 {
-    static const char alphabet[] =
-        "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     const char *at = cost != '\0' ? strchr(alphabet, cost) : NULL;
     return at == NULL || at - alphabet > most;
 }
@@ -121,13 +124,63 @@ static bool costs_too_much(const char *hash)
     return sha_costs_too_much(hash);
 }
 
-/* What stands behind the salt has one length for each kind: half a hash would never match. */
+/*
+ * Of yescrypt, behind "j", the costs' exponent and a block size of 32 or less: what crypt_gensalt()
+ * makes; libcrypt knows more forms, which nobody needs and which could cost anything.
+ */
+static const char *yescrypt_salt(const char *hash)
+{
+    const char *costs = hash + 3;
+    if (strspn(costs, alphabet) != 3 || costs[3] != '$' || costs[0] != 'j')
+        return NULL;
+    return strchr(alphabet, costs[2]) - alphabet < 32 ? costs + 4 : NULL;
+}
+
+/* Of scrypt, behind the costs' exponent, block size 32 and no parallelism, for the same reason. */
+static const char *scrypt_salt(const char *hash)
+{
+    static const char sizes[] = "U..../....";
+    const char *cost = hash[3] != '\0' ? strchr(alphabet, hash[3]) : NULL;
+    if (cost == NULL || cost - alphabet < SCRYPT_COST_MIN || !starts(hash + 4, sizes))
+        return NULL;
+    return hash + 4 + sizeof sizes - 1;
+}
+
+/* Fewer rounds than 1000, or a zero in front, are written otherwise in what libcrypt makes of it.
+ */
+static const char *sha_salt(const char *hash)
+{
+    const char *at = hash + 3;
+    if (!starts(at, rounds_said))
+        return at;
+    at += sizeof rounds_said - 1;
+    size_t digits = strspn(at, "0123456789");
+    return digits >= 4 && at[0] != '0' && at[digits] == '$' ? at + digits + 1 : NULL;
+}
+
+/*
+ * Of the kind's one form: a hash that libcrypt takes but writes otherwise, or whose digest is cut,
+ * would never match any password.
+ */
 static bool is_whole(const char *hash)
 {
-    size_t digest = strlen(strrchr(hash, '$') + 1);
+    enum { SHA_SALT_MAX = 16, YESCRYPT_SALT = 22 /* 16 octets; 4 bits of the last are not used */ };
     if (starts(hash, "$2"))
-        return strlen(hash) == 60;
-    return digest == (starts(hash, "$6$") ? 86 : 43);
+        return strlen(hash) == 60 && strspn(hash + 7, alphabet) == 53;
+    bool sha = starts(hash, "$5$") || starts(hash, "$6$");
+    const char *salt = sha                   ? sha_salt(hash)
+                       : starts(hash, "$y$") ? yescrypt_salt(hash)
+                                             : scrypt_salt(hash);
+    if (salt == NULL)
+        return false;
+    size_t len = strspn(salt, alphabet);
+    if (salt[len] != '$' || (sha && len > SHA_SALT_MAX))
+        return false;
+    if (starts(hash, "$y$") && (len != YESCRYPT_SALT || strchr("./01", salt[len - 1]) == NULL))
+        return false;
+    const char *digest = salt + len + 1;
+    size_t size = strspn(digest, alphabet);
+    return digest[size] == '\0' && size == (starts(hash, "$6$") ? 86 : 43);
 }
 
 static const char *hash_fault(const char *hash)

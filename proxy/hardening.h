@@ -10,9 +10,10 @@
 #include <stddef.h>
 
 enum hardening_role {
-    HARDENING_MAIN,   /* signals, reload: reads the configuration */
-    HARDENING_WORKER, /* connections, DNS, password checks */
-    HARDENING_WRITER, /* the access log: writes to one descriptor */
+    HARDENING_PROCESS, /* before the first loop, for all threads to come: no io_uring */
+    HARDENING_MAIN,    /* signals, reload: reads the configuration */
+    HARDENING_WORKER,  /* connections, DNS, password checks */
+    HARDENING_WRITER,  /* the access log: writes to one descriptor */
 };
 
 /*
@@ -24,8 +25,9 @@ enum hardening_role {
 int hardening_drop(const char *user, char *why, size_t size);
 
 /*
- * From now on the calling thread, and those it starts, may make only the system calls of `role`;
- * nobody but root may trace the process, and it leaves no core file. 0 or a negative errno.
+ * From now on the calling thread, and those it starts, may make only the system calls of `role`,
+ * and of the roles it has had before; nobody but root may trace the process, and it leaves no core
+ * file. 0 or a negative errno.
  */
 int hardening_confine(enum hardening_role role);
 

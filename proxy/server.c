@@ -243,7 +243,6 @@ static void set_limits(struct server *sv, const struct snapshot *snapshot)
 
 static bool create_shared(struct server *sv)
 {
-    sv->confining = sv->settings->seccomp;
     sv->shared = (struct worker_shared){
         .admission = admission_create(),
         .pacing = pacing_create(),
@@ -443,6 +442,9 @@ static bool start(struct server *sv)
     }
     sv->worker_count = thread_count(sv->settings);
     if (!open_listeners(sv) || !become_service(sv))
+        return false;
+    sv->confining = sv->settings->seccomp;
+    if (!confine(sv, HARDENING_PROCESS))
         return false;
     if (!create_shared(sv)) {
         log_line(LOG_ERROR, "cannot start: out of memory or threads");

@@ -127,6 +127,7 @@ static struct pacing_client *client_of(struct pacing *p, struct pacing_origin *o
 static void leave_queue(struct pacing *p, struct pacing_ticket *t)
 {
     struct pacing_client *c = t->client;
+    assert(c != NULL);
     list_remove(&t->node);
     t->client = NULL;
     p->waiting--;

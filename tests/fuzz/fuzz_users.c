@@ -37,7 +37,7 @@ static const struct taken *find_taken(const char *name)
 static bool is_cheap(const char *hash)
 {
     static const char *const cheap[] = {"$2a$04$", "$2b$04$", "$2y$04$", "$y$j0", "$y$j1",
-                                        "$y$j2",   "$7$/",    "$5$",     "$6$"};
+                                        "$y$j2",   "$7$B",    "$5$",     "$6$"};
     if (strstr(hash, "rounds=") != NULL && strncmp(hash + 3, "rounds=1000$", 12) != 0)
         return false;
     for (size_t i = 0; i < sizeof cheap / sizeof *cheap; i++) {

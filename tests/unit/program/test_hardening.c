@@ -33,8 +33,9 @@ enum outcome {
 };
 static const char *const outcome_name[OUTCOME_COUNT] = {"allowed", "refused", "killed"};
 
-enum { ROLES = HARDENING_WRITER + 1 };
-static const char *const role_name[ROLES] = {"main", "worker", "writer"};
+static const enum hardening_role roles[] = {HARDENING_MAIN, HARDENING_WORKER, HARDENING_WRITER};
+static const char *const role_name[] = {"main", "worker", "writer"};
+enum { ROLES = sizeof roles / sizeof *roles };
 
 /* ---- attempts: system calls as such, since sanitizers put their own functions before libc's ----
  */
@@ -260,8 +261,8 @@ static void test_calls(void **state)
     unsigned wrong = 0;
     (void)state;
     for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++) {
-        for (int role = 0; role < ROLES; role++) {
-            enum outcome got = outcome_of((enum hardening_role)role, attempts[i].make);
+        for (size_t role = 0; role < ROLES; role++) {
+            enum outcome got = outcome_of(roles[role], attempts[i].make);
             if (got == attempts[i].outcome[role])
                 continue;
             print_error("%s as %s: %s\n", attempts[i].what, role_name[role],
@@ -293,11 +294,26 @@ static void test_attempts_work_unconfined(void **state)
     }
 }
 
+static long without_rings(void)
+{
+    long rc = attempt_io_uring();
+    return rc < 0 && errno == ENOSYS ? attempt_unix() : -1;
+}
+
+/* Before the loops are made: all is as before, but libuv finds a system without io_uring. */
+static void test_process_has_no_rings(void **state)
+{
+    (void)state;
+    assert_int_equal(outcome_of(HARDENING_PROCESS, without_rings), ALLOWED);
+    assert_int_equal(outcome_of(HARDENING_PROCESS, attempt_fork), ALLOWED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attempts_work_unconfined),
         cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_process_has_no_rings),
     };
     return cmocka_run_group_tests_name("hardening", tests, NULL, NULL);
 }
