@@ -5,7 +5,6 @@ that are slowed, what is remembered, and files that must not be believed.
 
 import base64
 import re
-import shutil
 import subprocess
 import time
 
@@ -344,7 +343,6 @@ def test_clients(proxy, tls_origin, authority, home, name):
     assert {line["user"] for line in proxy.log() if line["status"] == 200 and line["class"] == "tunnel"} == {USER}
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is no package of the tests")
 def test_git_asks_first(proxy, tls_origin, authority, home):
     """git takes the 407 and repeats the CONNECT on the same connection."""
     programs.run(
