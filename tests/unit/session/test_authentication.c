@@ -140,7 +140,7 @@ static void test_wrong_is_slow(void **state)
     while (counted(METRIC_AUTH_FAILURES) < 3)
         (void)uv_run(&loop, UV_RUN_ONCE);
     assert_int_equal(ask(&a, "baba", "sesame", "192.0.2.1"), OUTCOME_OK);
-    assert_in_range(a.after_ms, 300, 60000);
+    assert_in_range(clock_ms() - b.began_ms, 399, 60000);
     while (!b.done)
         (void)uv_run(&loop, UV_RUN_ONCE);
 }
@@ -198,7 +198,10 @@ static void test_cancel(void **state)
 {
     struct asked a, b;
     struct authentication_check *check;
+    struct authentication_options patient = usual; /* nothing comes back within this test */
     (void)state;
+    patient.failure_ms = patient.failure_max_ms = 600000;
+    authentication_reload(auth, &patient);
     assert_int_equal(start(&a, "ali", "sesame", "192.0.2.1", &check), OUTCOME_COUNT);
     authentication_cancel(check);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
@@ -217,7 +220,7 @@ static void test_cancel(void **state)
     for (unsigned i = 0; i < 4; i++) {
         char client[32];
         (void)snprintf(client, sizeof client, "192.0.3.%u", i);
-        assert_int_equal(start(&a, "ali", "sesame", client, &check), OUTCOME_COUNT);
+        assert_int_equal(start(&a, "ali", "oats", client, &check), OUTCOME_COUNT);
         authentication_cancel(check);
     }
     (void)uv_run(&loop, UV_RUN_DEFAULT);
@@ -232,15 +235,18 @@ static void on_thread_done(void *arg, enum outcome verdict)
     a->verdict = verdict;
 }
 
+struct asker {
+    pthread_t thread;
+    uv_loop_t loop;
+    struct netloop net;
+    unsigned right;
+};
+
 static void *ask_on_own_loop(void *arg)
 {
-    uv_loop_t own;
-    struct netloop at = {.loop = &own};
+    struct asker *asker = arg;
     struct metrics counts = {0};
     struct addr client;
-    unsigned *right = arg;
-    if (uv_loop_init(&own) != 0 || deadlines_create(&at.deadlines, &own) != 0)
-        return NULL;
     for (unsigned i = 0; i < 8; i++) {
         struct credentials c = {"ali", "sesame"};
         struct asked a = {0};
@@ -249,27 +255,33 @@ static void *ask_on_own_loop(void *arg)
         (void)snprintf(text, sizeof text, "192.0.2.%u", i);
         (void)addr_parse(&client, span_of(text), 1);
         struct authentication_request r = {users, &c, &client, &counts, on_thread_done, &a};
-        enum outcome o = authentication_start(auth, &at, &r, &check);
+        enum outcome o = authentication_start(auth, &asker->net, &r, &check);
         while (o == OUTCOME_COUNT && !a.done)
-            (void)uv_run(&own, UV_RUN_ONCE);
-        *right += o == OUTCOME_OK || a.verdict == OUTCOME_OK;
+            (void)uv_run(&asker->loop, UV_RUN_ONCE);
+        asker->right += o == OUTCOME_OK || a.verdict == OUTCOME_OK;
     }
-    deadlines_destroy(at.deadlines);
-    (void)uv_run(&own, UV_RUN_DEFAULT);
-    (void)uv_loop_close(&own);
-    return arg;
+    deadlines_destroy(asker->net.deadlines);
+    (void)uv_run(&asker->loop, UV_RUN_DEFAULT);
+    return NULL;
 }
 
+/* The loops are made and closed here, where no descriptor of one can be the other's before. */
 static void test_threads(void **state)
 {
-    pthread_t thread[2];
-    unsigned right[2] = {0, 0};
+    static struct asker asker[2];
     (void)state;
-    for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, ask_on_own_loop, &right[i]), 0);
     for (unsigned i = 0; i < 2; i++) {
-        assert_int_equal(pthread_join(thread[i], NULL), 0);
-        assert_int_equal(right[i], 8);
+        assert_int_equal(uv_loop_init(&asker[i].loop), 0);
+        asker[i].net.loop = &asker[i].loop;
+        assert_int_equal(deadlines_create(&asker[i].net.deadlines, &asker[i].loop), 0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&asker[i].thread, NULL, ask_on_own_loop, &asker[i]), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(asker[i].thread, NULL), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(asker[i].right, 8);
+        assert_int_equal(uv_loop_close(&asker[i].loop), 0);
     }
 }
 

@@ -253,6 +253,7 @@ static void *run(void *arg)
 static void test_threads(void **state)
 {
     static struct runner runners[THREADS];
+    size_t served = 0;
     (void)state;
     pacing_set_limits(pacing, PLACES, 16);
     for (unsigned i = 0; i < THREADS; i++) {
@@ -264,8 +265,9 @@ static void test_threads(void **state)
         assert_int_equal(pthread_create(&runners[i].thread, NULL, run, &runners[i]), 0);
     for (unsigned i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_join(runners[i].thread, NULL), 0);
-        assert_true(runners[i].served > 0);
+        served += runners[i].served;
     }
+    assert_true(served >= PLACES);
     assert_false(atomic_load(&over)); /* never more than the limit */
     assert_int_equal(atomic_load(&in_use), 0);
 }
