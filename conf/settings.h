@@ -95,6 +95,9 @@
     S(limit_connections_per_client, "limit.connections.per.client", WEBSERVER, TEXT, "", 0, 0,     \
       RELOAD,                                                                                      \
       "connections of one client address (IPv6: one /64); empty: half of all, 0: no such limit")   \
+    S(limit_refusals, "limit.refusals", WEBSERVER, NUMBER, "64", 0, 65536, RELOAD,                 \
+      "connections turned away (clients.allow, a limit) that may wait at once to be told so when " \
+      "they speak; more are closed without an answer")                                             \
     S(limit_head, "limit.head", WEBSERVER, SIZE, "64KiB", 1024, 1048576, RELOAD,                   \
       "octets of a message head")                                                                  \
     S(limit_request_line, "limit.request.line", WEBSERVER, SIZE, "32KiB", 256, 1048576, RELOAD,    \

@@ -235,8 +235,7 @@ static void on_worker_reloaded(void *arg)
 /* Those that hold for the process and not for one worker. */
 static void set_limits(struct server *sv, const struct snapshot *snapshot)
 {
-    admission_set_limits(sv->shared.admission, snapshot->connections_max,
-                         snapshot->connections_per_client_max);
+    admission_set_limits(sv->shared.admission, &snapshot->admission);
     pacing_set_limits(sv->shared.pacing, snapshot->upstream_per_host_max, snapshot->queue_max);
     buf_budget_set(snapshot->memory_max);
 }
@@ -296,7 +295,7 @@ static void say_ready(const struct server *sv)
     for (size_t i = 0; i < sv->listener_count; i++)
         (void)buf_printf(&text, "%s%s", i > 0 ? ", " : "", addr_print_port(&sv->bound[i], address));
     log_line(LOG_NOTICE, "ready: listening on %.*s (%zu workers, at most %zu connections)",
-             SPAN_ARGS(buf_span(&text)), sv->worker_count, sv->snapshot->connections_max);
+             SPAN_ARGS(buf_span(&text)), sv->worker_count, sv->snapshot->admission.total);
     buf_release(&text);
 }
 

@@ -313,11 +313,12 @@ static size_t connections_by_descriptors(void)
 
 static void build_limits(struct snapshot *s, const struct settings *st)
 {
-    s->connections_max =
+    s->admission.total =
         st->limit_connections > 0 ? (size_t)st->limit_connections : connections_by_descriptors();
     const char *text = st->limit_connections_per_client;
-    s->connections_per_client_max =
-        text[0] == '\0' ? (s->connections_max + 1) / 2 : (size_t)strtoull(text, NULL, 10);
+    s->admission.per_client =
+        text[0] == '\0' ? (s->admission.total + 1) / 2 : (size_t)strtoull(text, NULL, 10);
+    s->admission.turned_away = (size_t)st->limit_refusals;
     s->upstream_per_host_max = (size_t)st->limit_upstream_per_host;
     s->queue_max = (size_t)st->queue_max;
     s->memory_max = (size_t)st->limit_memory;
@@ -441,8 +442,9 @@ int snapshot_print_limits(struct buf *out, const struct snapshot *s, size_t conn
         const char *name;
         uint64_t limit;
     } limits[] = {
-        {"limit.connections", s->connections_max},
-        {"limit.connections.per.client", s->connections_per_client_max},
+        {"limit.connections", s->admission.total},
+        {"limit.connections.per.client", s->admission.per_client},
+        {"limit.refusals", s->admission.turned_away},
         {"limit.exchanges.per.connection", o->exchanges_max},
         {"limit.upstream.per.host", s->upstream_per_host_max},
         {"limit.memory", s->memory_max},

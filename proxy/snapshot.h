@@ -35,9 +35,8 @@ struct snapshot {
     char advertise_host[HOSTNAME_MAX + 1];
     char zone[64];
     unsigned roster_ttl_seconds;
-    size_t connections_max;
-    size_t connections_per_client_max; /* 0: no such limit */
-    size_t upstream_per_host_max;      /* 0: no such limit */
+    struct admission_limits admission;
+    size_t upstream_per_host_max; /* 0: no such limit */
     size_t queue_max;
     size_t memory_max; /* octets */
 };

@@ -20,6 +20,8 @@
 #define METRICS_TABLE(X)                                                                           \
     X(ACCEPTED, "client_connections_total", "Client connections accepted")                         \
     X(CLOSED, "client_connections_closed_total", "Client connections ended")                       \
+    X(REFUSALS_DROPPED, "refusals_dropped_total",                                                  \
+      "Connections closed without a word: limit.refusals were waiting for one")                    \
     X(TUNNELS_OPENED, "tunnels_total", "Tunnels opened")                                           \
     X(TUNNELS_CLOSED, "tunnels_closed_total", "Tunnels ended")                                     \
     X(OCTETS_UP, "relayed_up_bytes_total", "Octets sent to origins")                               \

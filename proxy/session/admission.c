@@ -8,10 +8,7 @@
 
 #include "proxy/base/buf.h"
 
-enum {
-    BUCKETS = 4096,
-    OVERRUN = 64 /* connections beyond the limit that may be told so at once */
-};
+enum { BUCKETS = 4096 };
 
 struct client {
     struct client *next;
@@ -22,7 +19,8 @@ struct client {
 struct admission {
     pthread_mutex_t lock;
     uint64_t seed; /* so that nobody can choose addresses that fall into one bucket */
-    size_t total, total_max, client_max;
+    struct admission_limits limits;
+    size_t total, turned_away;
     struct client *bucket[BUCKETS];
 };
 
@@ -52,22 +50,21 @@ struct admission *admission_create(void)
     (void)pthread_mutex_init(&a->lock, NULL);
     if (getrandom(&a->seed, sizeof a->seed, 0) != (ssize_t)sizeof a->seed)
         a->seed = (uint64_t)(uintptr_t)a;
-    a->total_max = SIZE_MAX;
+    a->limits = (struct admission_limits){SIZE_MAX, 0, SIZE_MAX};
     return a;
 }
 
 void admission_destroy(struct admission *a)
 {
-    assert(a->total == 0);
+    assert(a->total == 0 && a->turned_away == 0);
     (void)pthread_mutex_destroy(&a->lock);
     free(a);
 }
 
-void admission_set_limits(struct admission *a, size_t total, size_t per_client)
+void admission_set_limits(struct admission *a, const struct admission_limits *limits)
 {
     (void)pthread_mutex_lock(&a->lock);
-    a->total_max = total;
-    a->client_max = per_client;
+    a->limits = *limits;
     (void)pthread_mutex_unlock(&a->lock);
 }
 
@@ -82,20 +79,40 @@ static struct client **find(struct admission *a, const uint64_t key[2])
 
 enum outcome admission_enter(struct admission *a)
 {
+    enum outcome verdict = buf_budget_spent() ? OUTCOME_MEMORY_LIMIT : OUTCOME_OK;
     (void)pthread_mutex_lock(&a->lock);
-    bool over = ++a->total > a->total_max;
+    if (a->total >= a->limits.total)
+        verdict = OUTCOME_CONNECTIONS_LIMIT;
+    if (verdict == OUTCOME_OK)
+        a->total++;
+    else
+        a->turned_away++;
     (void)pthread_mutex_unlock(&a->lock);
-    return over                 ? OUTCOME_CONNECTIONS_LIMIT
-           : buf_budget_spent() ? OUTCOME_MEMORY_LIMIT
-                                : OUTCOME_OK;
+    return verdict;
 }
 
-void admission_leave(struct admission *a)
+void admission_turn_away(struct admission *a)
 {
     (void)pthread_mutex_lock(&a->lock);
     assert(a->total > 0);
     a->total--;
+    a->turned_away++;
     (void)pthread_mutex_unlock(&a->lock);
+}
+
+void admission_leave(struct admission *a, bool had_place)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    size_t *count = had_place ? &a->total : &a->turned_away;
+    assert(*count > 0);
+    --*count;
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+/* Under the lock. */
+static bool client_is_full(const struct admission *a, const struct client *c)
+{
+    return a->limits.per_client > 0 && c->count >= a->limits.per_client;
 }
 
 enum outcome admission_enter_client(struct admission *a, const struct addr *client)
@@ -111,8 +128,10 @@ enum outcome admission_enter_client(struct admission *a, const struct addr *clie
     }
     if (*at == NULL)
         verdict = OUTCOME_NO_MEMORY;
-    else if (++(*at)->count > a->client_max && a->client_max > 0)
+    else if (client_is_full(a, *at))
         verdict = OUTCOME_CLIENT_LIMIT;
+    else
+        (*at)->count++;
     (void)pthread_mutex_unlock(&a->lock);
     return verdict;
 }
@@ -140,10 +159,18 @@ size_t admission_total(struct admission *a)
     return total;
 }
 
+bool admission_crowded(struct admission *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool crowded = a->turned_away > a->limits.turned_away;
+    (void)pthread_mutex_unlock(&a->lock);
+    return crowded;
+}
+
 bool admission_overrun(struct admission *a)
 {
     (void)pthread_mutex_lock(&a->lock);
-    bool over = a->total >= OVERRUN && a->total - OVERRUN >= a->total_max;
+    bool over = a->total >= a->limits.total && a->turned_away >= a->limits.turned_away;
     (void)pthread_mutex_unlock(&a->lock);
     return over;
 }

@@ -21,27 +21,42 @@ struct admission *admission_create(void);
 /* Everybody must have left. */
 void admission_destroy(struct admission *a);
 
-/* New limits for those who come; nobody is sent away. `per_client` 0: no such limit. */
-void admission_set_limits(struct admission *a, size_t total, size_t per_client);
+struct admission_limits {
+    size_t total;       /* limit.connections */
+    size_t per_client;  /* limit.connections.per.client; 0: no such limit */
+    size_t turned_away; /* limit.refusals */
+};
+
+/* New limits for those who come; nobody is sent away. Without a first call there are none. */
+void admission_set_limits(struct admission *a, const struct admission_limits *limits);
 
 /*
- * Counts a connection, whatever the answer, until admission_leave(): OUTCOME_OK,
- * OUTCOME_CONNECTIONS_LIMIT, or OUTCOME_MEMORY_LIMIT when all buffers together are at theirs.
+ * A connection comes. OUTCOME_OK: it has a place. OUTCOME_CONNECTIONS_LIMIT, or
+ * OUTCOME_MEMORY_LIMIT when all buffers together are at theirs: it is turned away, and stays only
+ * until it has been told so. admission_leave() ends either.
  */
 enum outcome admission_enter(struct admission *a);
-void admission_leave(struct admission *a);
+
+/* One that has a place is turned away: others may have it. */
+void admission_turn_away(struct admission *a);
+
+/* `had_place`: it was not turned away. */
+void admission_leave(struct admission *a, bool had_place);
 
 /*
- * The same for its client, once that is known (behind a load balancer: later). OUTCOME_OK,
- * OUTCOME_CLIENT_LIMIT, or OUTCOME_NO_MEMORY (then it is not counted and must not leave).
+ * Counts it for its client, once that is known (behind a load balancer: later). OUTCOME_OK: until
+ * admission_leave_client(). OUTCOME_CLIENT_LIMIT or OUTCOME_NO_MEMORY: it is not counted.
  */
 enum outcome admission_enter_client(struct admission *a, const struct addr *client);
 void admission_leave_client(struct admission *a, const struct addr *client);
 
-/* Connections now, for the metrics. */
+/* Connections with a place now, for the metrics. */
 size_t admission_total(struct admission *a);
 
-/* So many over the limit are waiting for their refusal that accepting should pause. */
+/* More were turned away than may wait for their refusal: this one should hear nothing. */
+bool admission_crowded(struct admission *a);
+
+/* No place is free, and nobody more could be told so: accepting should pause. */
 bool admission_overrun(struct admission *a);
 
 #endif

@@ -539,11 +539,13 @@ static void pump(struct session *s)
 {
     struct exchange *ex = s->exchange;
     uint64_t before = ex->sent + s->record.octets_down;
-    bool ended = ex->request_ended;
+    bool ended = ex->request_ended, waited = waiting_for_head(ex);
     if (!pump_up(s) || !pump_down(s))
         return;
     if (ex->sent + s->record.octets_down == before && ex->request_ended == ended)
         return;
+    if (waited && waiting_for_head(ex))
+        return; /* 1xx responses buy the origin no time */
     set_patience(s);
     if (!too_slow(s))
         return;

@@ -7,29 +7,46 @@
 #include "proxy/base/clock.h"
 #include "proxy/wire/proxy_header.h"
 
-/* The client's address is known: address first, then the limits. It hears of it when it speaks. */
-static void come_in(struct session *s)
+/* The client's address is known: the rules first, then its limit. */
+static enum outcome judge_client(struct session *s)
 {
     const struct addr *client = &s->record.client;
-    enum outcome verdict = admission_enter_client(s->ctx->admission, client);
-    s->counted_client = verdict != OUTCOME_NO_MEMORY;
-    if (s->verdict == OUTCOME_OK)
-        s->verdict = verdict;
-    enum outcome allowed = policy_client(s->ctx->options->policy, client);
-    if (allowed != OUTCOME_OK)
-        s->verdict = allowed;
+    enum outcome verdict = policy_client(s->ctx->options->policy, client);
+    if (verdict != OUTCOME_OK || s->verdict != OUTCOME_OK)
+        return verdict != OUTCOME_OK ? verdict : s->verdict;
+    verdict = admission_enter_client(s->ctx->admission, client);
+    s->counted_client = verdict == OUTCOME_OK;
+    return verdict;
 }
 
-void preface_begin(struct session *s)
+/*
+ * Who is turned away hears of it when it speaks, which it must do soon; others have its place
+ * meanwhile. False: too many hear of it now; this one is to be closed.
+ */
+static bool come_in(struct session *s)
+{
+    bool had_place = s->verdict == OUTCOME_OK;
+    s->verdict = judge_client(s);
+    if (s->verdict == OUTCOME_OK)
+        return true;
+    if (had_place)
+        admission_turn_away(s->ctx->admission);
+    if (!admission_crowded(s->ctx->admission))
+        return true;
+    metrics_add(s->ctx->metrics, METRIC_REFUSALS_DROPPED, 1);
+    return false;
+}
+
+bool preface_begin(struct session *s)
 {
     const struct session_options *o = s->ctx->options;
     s->verdict = admission_enter(s->ctx->admission);
     if (prefix_match_any(o->balancers, o->balancer_count, &s->record.client)) {
         s->state = SESSION_PREFACE;
-    } else {
-        s->state = SESSION_HEAD;
-        come_in(s);
+        return true;
     }
+    s->state = SESSION_HEAD;
+    return come_in(s);
 }
 
 void preface_leave(struct session *s)
@@ -37,7 +54,7 @@ void preface_leave(struct session *s)
     if (s->counted_client)
         admission_leave_client(s->ctx->admission, &s->record.client);
     s->counted_client = false;
-    admission_leave(s->ctx->admission);
+    admission_leave(s->ctx->admission, s->verdict == OUTCOME_OK);
 }
 
 static void take_header(struct session *s, const struct proxy_header *h)
@@ -48,7 +65,10 @@ static void take_header(struct session *s, const struct proxy_header *h)
     /* A health check ends here, and is no event. */
     s->record.active = false;
     metrics_add(s->ctx->metrics, METRIC_PROXY_HEADERS, 1);
-    come_in(s);
+    if (!come_in(s)) {
+        session_close(s, s->verdict);
+        return;
+    }
     session_go(s, SESSION_HEAD);
     request_ready(s);
 }

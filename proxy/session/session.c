@@ -36,14 +36,16 @@ static const unsigned may_go[SESSION_STATE_COUNT] = {
 
 /* How long a session may stay in a state; forward.c sets finer ones inside SESSION_EXCHANGE. 0: no
  * limit here. */
-static uint64_t patience_ms(const struct session_options *o, enum session_state state)
+static uint64_t patience_ms(const struct session *s, enum session_state state)
 {
+    const struct session_options *o = s->ctx->options;
     switch (state) {
     case SESSION_IDLE:
         return o->keepalive_ms;
     case SESSION_PREFACE:
     case SESSION_HEAD:
-        return o->head_ms;
+        /* Who is turned away has no right to the time of others. */
+        return s->verdict == OUTCOME_OK || o->head_ms < o->linger_ms ? o->head_ms : o->linger_ms;
     case SESSION_QUEUED:
         return o->queue_ms;
     case SESSION_HELLO:
@@ -64,7 +66,7 @@ void session_go(struct session *s, enum session_state next)
 {
     assert(may_go[s->state] & BIT(next));
     s->state = next;
-    uint64_t ms = patience_ms(s->ctx->options, next);
+    uint64_t ms = patience_ms(s, next);
     if (ms > 0)
         deadline_set(s->ctx->net.deadlines, &s->deadline, ms);
     else
@@ -380,12 +382,15 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
     stream_init(&s->origin, on_origin_ready);
     list_append(&ctx->sessions, &s->node);
     metrics_add(ctx->metrics, METRIC_ACCEPTED, 1);
-    preface_begin(s);
+    bool heard = preface_begin(s);
     session_enter(s);
-    if (stream_open(&s->client, ctx->net.poller, fd) != 0) {
+    if (!heard) {
+        (void)close(fd);
+        session_close(s, s->verdict);
+    } else if (stream_open(&s->client, ctx->net.poller, fd) != 0) {
         session_close(s, OUTCOME_INTERNAL);
     } else {
-        deadline_set(ctx->net.deadlines, &s->deadline, ctx->options->head_ms);
+        deadline_set(ctx->net.deadlines, &s->deadline, patience_ms(s, s->state));
         dispatch_ready(s); /* the request is often there already */
     }
     session_leave(s);

@@ -94,7 +94,7 @@ void session_linger(struct session *s);
 void session_next(struct session *s);
 
 /* preface.c: who the client is, and whether it may come in. */
-void preface_begin(struct session *s); /* decides SESSION_PREFACE or SESSION_HEAD */
+bool preface_begin(struct session *s); /* the first state; false: to be closed at once */
 void preface_ready(struct session *s);
 void preface_leave(struct session *s); /* gives back what admission has counted */
 

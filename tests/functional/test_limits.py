@@ -5,6 +5,7 @@ test_queue.py; auth.*: test_auth.py; 10,000 slow heads: test_slow_heads.py; tunn
 """
 
 import contextlib
+import select
 import threading
 import time
 
@@ -179,6 +180,45 @@ def test_connections_in_all(start, web):
         client.close()
     wait_for(lambda: _served(proxy, web))
     assert ended_with(proxy, "connections-limit") >= 1
+
+
+def test_silent_strangers_take_no_places(start, web):
+    """Not in clients.allow, and never saying a word: whoever may come in has all places."""
+    proxy = start(
+        {"limit.connections": "8", "limit.refusals": "3", "clients.allow": "127.0.0.1", "timeout.linger": "1m"}
+    )
+    strangers = [Client(proxy, source=f"127.0.0.{9 + i}") for i in range(20)]
+    wait_for(lambda: metric(proxy, "refusals_dropped_total") == 17)
+    readable, _, _ = select.select([client.sock for client in strangers], [], [], 0)
+    assert len(readable) == 17, "more than limit.refusals hear nothing"
+    waiting = [client for client in strangers if client.sock not in readable]
+    inside = [Client(proxy) for _ in range(4)]
+    for client in inside:
+        assert client.fetch(web).status == 200
+    waiting[0].ask(web)
+    assert_refused(proxy, waiting[0].response(), "client-denied")
+    for client in inside + strangers:
+        client.close()
+    wait_for(lambda: metric(proxy, "client_connections") == 1)
+
+
+def test_silent_connections_over_the_clients_limit(start, web):
+    """One address with more connections than it may have keeps them for timeout.linger only, and at nobody's cost."""
+    proxy = start({"limit.connections": "12", "limit.connections.per.client": "4", "timeout.linger": "300ms"})
+    greedy = [Client(proxy, source="127.0.0.5") for _ in range(4)]
+    for client in greedy:
+        assert client.fetch(web).status == 200
+    silent = [Client(proxy, source="127.0.0.5") for _ in range(40)]
+    others = [Client(proxy, source="127.0.0.6") for _ in range(4)]
+    for client in others:
+        assert client.fetch(web).status == 200
+    for client in silent:
+        assert client.ended()
+    for client in greedy:
+        assert client.fetch(web).status == 200
+    for client in greedy + silent + others:
+        client.close()
+    wait_for(lambda: metric(proxy, "client_connections") == 1)
 
 
 def _served(proxy, url):
