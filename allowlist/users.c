@@ -29,7 +29,6 @@ struct users {
     uint64_t seed;
     struct user *slot; /* open addressing, at most half full */
     size_t slots, count;
-    const char *decoy; /* the first user's hash */
 };
 
 struct users *users_create(void)
@@ -249,8 +248,6 @@ int users_add_line(struct users *u, struct span line, const char **why)
         return refuse(why, fault);
     }
     *at = (struct user){name, hash};
-    if (u->decoy == NULL)
-        u->decoy = hash;
     u->count++;
     return 0;
 }
@@ -261,9 +258,14 @@ const char *users_find(const struct users *u, const char *user)
     return at->name != NULL ? at->hash : NULL;
 }
 
-const char *users_decoy(const struct users *u)
+const char *users_decoy(const struct users *u, const char *user)
 {
-    return u->decoy;
+    if (u->count == 0)
+        return NULL;
+    size_t i = (size_t)(find(u, user) - u->slot);
+    while (u->slot[i].name == NULL)
+        i = (i + 1) & (u->slots - 1);
+    return u->slot[i].hash;
 }
 
 size_t users_count(const struct users *u)

@@ -29,10 +29,12 @@ int users_add_line(struct users *u, struct span line, const char **why);
 /* The hash, borrowed; NULL for an unknown user. */
 const char *users_find(const struct users *u, const char *user);
 
-/* A hash for those who are unknown to be tried against, so that they cost as much time as the known
- * ones: the first user's, borrowed; NULL when there are no users. A match with it proves nothing.
+/*
+ * A hash for an unknown user to be tried against, so that he costs as much time as one of the known
+ * ones: always the same for the same name, whose it is cannot be foreseen. Borrowed; NULL when
+ * there are no users. A match with it proves nothing.
  */
-const char *users_decoy(const struct users *u);
+const char *users_decoy(const struct users *u, const char *user);
 
 size_t users_count(const struct users *u);
 

@@ -223,9 +223,8 @@ int hardening_confine(enum hardening_role role)
         seccomp_init(role == HARDENING_PROCESS ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
     if (filter == NULL)
         return -ENOMEM;
-    int rc = fill(filter, role);
-    if (rc == 0)
-        rc = seccomp_load(filter);
+    /* Only the kernel may say that it knows no seccomp. */
+    int rc = fill(filter, role) == 0 ? seccomp_load(filter) : -EPROTO;
     seccomp_release(filter);
     return rc;
 }

@@ -216,15 +216,17 @@ static void build_users(struct snapshot *s, const struct settings *st, int dir,
     const char *path = st->auth_file, *why = "";
     if (path[0] == '\0')
         return;
-    buf_init(&text, USERS_FILE_MAX);
+    buf_init(&text, USERS_FILE_MAX + 1);
     int rc = private_file_read(dir, path, PRIVATE_FILE_SECRET, &text, &why);
+    if (rc == 0 && buf_len(&text) > USERS_FILE_MAX)
+        rc = -EFBIG;
     s->users = users_create();
     if (rc != 0)
         settings_error(e, settings_where(st, "auth.file"), "\"%s\": %s", path,
-                       rc == -EPERM     ? why
-                       : rc == -EISDIR  ? "is no regular file"
-                       : rc == -ENOBUFS ? "is larger than 16 MiB"
-                                        : strerror(-rc));
+                       rc == -EPERM    ? why
+                       : rc == -EISDIR ? "is no regular file"
+                       : rc == -EFBIG  ? "is larger than 16 MiB"
+                                       : strerror(-rc));
     else if (s->users == NULL)
         settings_error(e, path, "out of memory");
     else

@@ -106,6 +106,13 @@ void line_writer_put(struct line_writer *w, struct span line)
         (void)pthread_cond_signal(&w->news);
 }
 
+void line_writer_drop(struct line_writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->dropped++;
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
 uint64_t line_writer_dropped(struct line_writer *w)
 {
     (void)pthread_mutex_lock(&w->lock);

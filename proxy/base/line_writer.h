@@ -23,6 +23,9 @@ struct line_writer *line_writer_create(int fd, size_t queue_octets, void (*on_st
 /* Takes a whole line, newline included. */
 void line_writer_put(struct line_writer *w, struct span line);
 
+/* Counts a line that could not even be made. */
+void line_writer_drop(struct line_writer *w);
+
 /* Lines dropped so far. */
 uint64_t line_writer_dropped(struct line_writer *w);
 

@@ -68,6 +68,10 @@ static size_t json_escape(struct buf *out, const unsigned char *p, size_t left, 
         return 1;
     }
     size_t n = utf8_length(p, left);
+    if (n == 2 && p[0] == 0xc2 && p[1] < 0xa0) { /* C1: a terminal may obey it */
+        *rc = buf_printf(out, "\\u%04x", p[1]);
+        return n;
+    }
     *rc = n > 0 ? buf_add(out, p, n) : buf_add_str(out, "\\ufffd");
     return n > 0 ? n : 1;
 }

@@ -70,7 +70,11 @@ void access_log_write(struct line_writer *w, const struct access_record *r, unsi
 {
     struct buf line;
     buf_init(&line, LINE_MAX_OCTETS); /* the texts are bounded, so the line always fits */
-    add_fields(&line, r, worker);
-    line_writer_put(w, buf_span(&line));
+    if (buf_reserve(&line, LINE_MAX_OCTETS) != NULL) { /* all of it or nothing */
+        add_fields(&line, r, worker);
+        line_writer_put(w, buf_span(&line));
+    } else {
+        line_writer_drop(w);
+    }
     buf_release(&line);
 }

@@ -339,7 +339,7 @@ static struct authentication_check *check_create(struct authentication *a,
                                                  const struct authentication_request *r)
 {
     const char *known = users_find(r->users, r->credentials->user);
-    const char *hash = known != NULL ? known : users_decoy(r->users);
+    const char *hash = known != NULL ? known : users_decoy(r->users, r->credentials->user);
     struct authentication_check *c = calloc(1, sizeof *c);
     if (c != NULL)
         c->hash = strdup(hash != NULL ? hash : "");

@@ -92,7 +92,10 @@ static void relay(struct session *s)
     s->record.octets_down = t->way[TUNNEL_DOWN].octets;
     if (down == 0 && s->record.octets_down > 0)
         s->record.first_octet_us = clock_us() - s->record.started_us;
-    if (status == TUNNEL_CLOSED) {
+    if (t->way[TUNNEL_UP].starved || t->way[TUNNEL_DOWN].starved) {
+        stream_abort(&s->origin);
+        session_abort(s, OUTCOME_NO_MEMORY);
+    } else if (status == TUNNEL_CLOSED) {
         session_close(s, t->client_reset   ? OUTCOME_CLIENT_RESET
                          : t->origin_reset ? OUTCOME_ORIGIN_RESET
                                            : OUTCOME_OK);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/wire/binding.h"
 #include "proxy/wire/body.h"
 #include "proxy/wire/reply.h"
 #include "proxy/wire/rewrite.h"
@@ -38,14 +39,33 @@ struct exchange {
     bool responded;                    /* the final response head has come */
     bool response_ended;
     bool keep_origin;
+    bool bound; /* the origin's connection carries this client's authentication */
     bool close_client;
+    bool accounted;
 };
+
+bool forward_midway(const struct session *s)
+{
+    return s->exchange != NULL && s->record.octets_down > 0 && buf_len(&s->exchange->down) > 0;
+}
+
+void forward_account(struct session *s)
+{
+    struct exchange *ex = s->exchange;
+    if (ex == NULL || ex->accounted)
+        return;
+    ex->accounted = true;
+    s->record.octets_up = ex->sent;
+    metrics_add(s->ctx->metrics, METRIC_OCTETS_UP, ex->sent);
+    metrics_add(s->ctx->metrics, METRIC_OCTETS_DOWN, s->record.octets_down);
+}
 
 void forward_release(struct session *s)
 {
     struct exchange *ex = s->exchange;
     if (ex == NULL)
         return;
+    forward_account(s);
     buf_release(&ex->up);
     buf_release(&ex->down);
     buf_release(&ex->reply);
@@ -135,10 +155,20 @@ static void origin_is_deaf(struct exchange *ex)
     buf_release(&ex->up);
 }
 
-static void send_up(struct session *s, int rc)
+/* What became of octets for the origin: 0 or a negative errno. False: the session has ended. */
+static bool sent_up(struct session *s, int rc)
 {
+    if (rc == -ENOMEM || rc == -ENOBUFS) {
+        /* Octets are lost: the origin must not take what it has for all. */
+        if (s->exchange->responded)
+            session_abort(s, OUTCOME_NO_MEMORY);
+        else
+            session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+        return false;
+    }
     if (rc != 0)
         origin_is_deaf(s->exchange);
+    return true;
 }
 
 /*
@@ -168,12 +198,11 @@ static bool feed_request(struct session *s, struct span data, size_t *used)
         }
         if (event == BODY_END) {
             ex->request_ended = true;
-            if (!ex->origin_deaf)
-                send_up(s, deliver_end(&ex->up, chunked, &ex->request_body));
-            return true;
+            return ex->origin_deaf || sent_up(s, deliver_end(&ex->up, chunked, &ex->request_body));
         }
-        if (!ex->origin_deaf)
-            send_up(s, deliver_payload(&ex->up, &s->origin, chunked, payload, &ex->sent));
+        if (!ex->origin_deaf &&
+            !sent_up(s, deliver_payload(&ex->up, &s->origin, chunked, payload, &ex->sent)))
+            return false;
     }
 }
 
@@ -218,8 +247,8 @@ static bool pump_up(struct session *s)
 {
     struct exchange *ex = s->exchange;
     for (unsigned turns = TURN_RECEIVES;; turns--) {
-        if (!ex->origin_deaf)
-            send_up(s, flush_queue(&ex->up, &s->origin, &ex->sent));
+        if (!ex->origin_deaf && !sent_up(s, flush_queue(&ex->up, &s->origin, &ex->sent)))
+            return false;
         if (ex->request_ended || buf_len(&ex->up) > 0)
             return true;
         if (buf_len(&s->in) > 0) {
@@ -265,7 +294,9 @@ static int begin_response(struct session *s, const struct head *head)
     enum body_kind kind = ex->response_body.kind;
     bool framed = kind != BODY_UNTIL_CLOSE && (kind != BODY_CHUNKED || ex->client_minor > 0);
     ex->responded = true;
-    ex->keep_origin = response_persists(head) && kind != BODY_UNTIL_CLOSE;
+    /* An origin that did not get the whole request would read the next one as its rest. */
+    ex->keep_origin = !ex->origin_deaf && response_persists(head) && kind != BODY_UNTIL_CLOSE;
+    ex->bound = ex->bound || binding_is_meant(head);
     ex->close_client = !framed || !ex->client_persists || !ex->request_ended || s->ctx->draining;
     s->record.status = head->status;
     s->record.first_octet_us = clock_us() - s->record.started_us;
@@ -435,8 +466,17 @@ static bool origin_ended(struct session *s, int error)
     else if (may_repeat(ex))
         repeat(s);
     else
-        session_refuse(s, OUTCOME_RESPONSE_INCOMPLETE, span_of(s->record.host));
+        session_refuse(s, OUTCOME_RESPONSE_INCOMPLETE, session_host(s));
     return false;
+}
+
+/* Whether the origin's connection may serve another request. */
+static bool is_reusable(const struct session *s)
+{
+    const struct exchange *ex = s->exchange;
+    return ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen &&
+           /* the guard may have changed since the dial */
+           policy_address(s->ctx->options->policy, &s->record.origin, NULL) == OUTCOME_OK;
 }
 
 /* The response has gone to the client, whole. */
@@ -444,12 +484,11 @@ static void finish(struct session *s)
 {
     struct exchange *ex = s->exchange;
     bool close_client = ex->close_client;
-    struct upstream_key key = {ex->host.text, s->record.port, s};
-    s->record.octets_up = ex->sent;
-    metrics_add(s->ctx->metrics, METRIC_OCTETS_UP, ex->sent);
-    metrics_add(s->ctx->metrics, METRIC_OCTETS_DOWN, s->record.octets_down);
-    if (ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen)
-        upstream_pool_put(s->ctx->pool, &key, &s->record.origin, &s->origin);
+    if (is_reusable(s)) {
+        const struct upstream_key key = {ex->host.text, s->record.port, s->serial};
+        const struct upstream_idle what = {s->record.origin, ex->bound};
+        upstream_pool_put(s->ctx->pool, &key, &what, &s->origin);
+    }
     session_tell(s, OUTCOME_OK);
     upstream_release(s);
     if (close_client)
@@ -547,6 +586,8 @@ static void pump(struct session *s)
     if (waited && waiting_for_head(ex))
         return; /* 1xx responses buy the origin no time */
     set_patience(s);
+    if (waited)
+        begin_window(s); /* the origin thought: that is no part of any window */
     if (!too_slow(s))
         return;
     if (ex->responded)
@@ -578,7 +619,7 @@ void forward_due(struct session *s)
     if (ex->responded)
         session_abort(s, OUTCOME_RESPONSE_STALLED);
     else if (ex->request_ended || buf_len(&ex->up) > 0)
-        session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, span_of(s->record.host));
+        session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, session_host(s));
     else
         session_refuse(s, OUTCOME_BODY_TIMEOUT, SPAN(""));
 }
@@ -618,8 +659,11 @@ static int write_head(struct session *s, const struct head *head, const struct r
 void forward_granted(struct session *s)
 {
     struct exchange *ex = s->exchange;
-    struct upstream_key key = {ex->host.text, s->record.port, s};
-    if (upstream_pool_take(s->ctx->pool, &key, &s->origin, &s->record.origin)) {
+    const struct upstream_key key = {ex->host.text, s->record.port, s->serial};
+    struct upstream_idle what;
+    if (upstream_pool_take(s->ctx->pool, &key, &s->origin, &what)) {
+        s->record.origin = what.address;
+        ex->bound = ex->bound || what.bound;
         ex->pooled = true;
         metrics_add(s->ctx->metrics, METRIC_ORIGIN_REUSED, 1);
         forward_established(s);
@@ -640,6 +684,7 @@ void forward_begin(struct session *s, const struct head *head, struct route *r)
     }
     bool bodyless = body_is_empty(&r->body);
     ex->host = r->host;
+    ex->bound = binding_is_meant(head);
     ex->client_minor = head->minor;
     ex->client_persists = request_persists(s, head);
     ex->idempotent = bodyless && method_is_idempotent(head->method);

@@ -11,7 +11,7 @@
 static void question(struct session *s, const struct head *head, const struct route *r,
                      enum outcome why)
 {
-    if (body_is_empty(&r->body) && request_persists(s, head))
+    if (head->minor > 0 && body_is_empty(&r->body) && request_persists(s, head))
         session_refuse_kept(s, why, SPAN(""), head->size);
     else
         session_refuse(s, why, SPAN(""));

@@ -138,9 +138,12 @@ static void parse_head(struct session *s)
     struct head head;
     const char *why = "";
     begin_head(s);
-    if (s->verdict != OUTCOME_OK) {
+    enum outcome verdict = s->verdict;
+    if (verdict == OUTCOME_OK) /* clients.allow may have changed since the last request */
+        verdict = policy_client(s->ctx->options->policy, &s->record.client);
+    if (verdict != OUTCOME_OK) {
         char text[ADDR_TEXT_MAX];
-        session_refuse(s, s->verdict, span_of(addr_print(&s->record.client, text)));
+        session_refuse(s, verdict, span_of(addr_print(&s->record.client, text)));
         return;
     }
     enum head_result result = head_parse(&head, HEAD_REQUEST, buf_head(&s->in), buf_len(&s->in),

@@ -73,9 +73,15 @@ void session_go(struct session *s, enum session_state next)
         deadline_clear(s->ctx->net.deadlines, &s->deadline);
 }
 
+struct span session_host(const struct session *s)
+{
+    return span_of(s->record.host != NULL ? s->record.host : "");
+}
+
 void session_tell(struct session *s, enum outcome why)
 {
     struct access_record *r = &s->record;
+    forward_account(s);
     if (!r->active)
         return;
     r->outcome = why;
@@ -196,15 +202,24 @@ void session_linger(struct session *s)
     drop_input(s);
 }
 
+/* A head, and what may come with it. */
+static size_t input_max(const struct session_context *ctx)
+{
+    size_t head = ctx->options->head.head_octets;
+    return (head > CLIENT_HELLO_MAX ? head : CLIENT_HELLO_MAX) + 4096;
+}
+
 void session_next(struct session *s)
 {
     if (s->ctx->draining) {
-        session_close(s, OUTCOME_OK);
+        session_linger(s); /* a pipelined request unread would turn the close into a reset */
         return;
     }
     buf_release(&s->out);
     if (buf_len(&s->in) == 0)
         buf_release(&s->in);
+    if (s->in.max < input_max(s->ctx))
+        s->in.max = input_max(s->ctx); /* a reload has raised limit.head */
     s->scanned = 0;
     s->login_verdict = OUTCOME_COUNT;
     s->exchanges++;
@@ -237,6 +252,10 @@ static void refuse(struct session *s, enum outcome why, struct span detail, bool
     /* A copy first: the words may be part of what is given back now. */
     if (detail.len > 0)
         access_record_text(&s->record.detail, detail);
+    if (forward_midway(s)) { /* an answer now would become part of it */
+        session_abort(s, why);
+        return;
+    }
     login_release(s);
     upstream_release(s);
     buf_release(&s->out);
@@ -374,8 +393,8 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
     s->record.client = *client;
     addr_unmap(&s->record.client);
     access_record_reset(&s->record);
-    size_t head = ctx->options->head.head_octets;
-    buf_init(&s->in, (head > CLIENT_HELLO_MAX ? head : CLIENT_HELLO_MAX) + 4096);
+    s->serial = ++ctx->accepted;
+    buf_init(&s->in, input_max(ctx));
     buf_init(&s->out, CONTROL_ANSWER_MAX + 4096);
     deadline_init(&s->deadline, on_due);
     stream_init(&s->client, on_client_ready);

@@ -63,6 +63,7 @@ struct session_context {
     struct upstream_pool *pool;
     const struct control_facts *facts; /* what the own pages tell; see control.h */
     unsigned worker;
+    uint64_t accepted; /* sessions so far */
     bool draining;
     char *scratch; /* for one receive, never kept over a callback */
     size_t scratch_octets;

@@ -42,6 +42,7 @@ struct session {
     bool counted_client;        /* in admission, under its address */
     bool keep;                  /* SESSION_ANSWER: go on with the next request afterwards */
     enum outcome login_verdict; /* on the present request's password; OUTCOME_COUNT: none yet */
+    uint64_t serial;            /* of this worker's sessions */
     uint64_t exchanges;         /* requests so far */
     struct deadline deadline;
     struct stream client, origin;
@@ -83,6 +84,9 @@ bool session_flush(struct session *s);
 
 /* Sends `out`, then goes to SESSION_LINGER, or to SESSION_IDLE when `keep` is set. */
 void session_send_answer(struct session *s);
+
+/* The host asked for, as far as memory sufficed to keep it. */
+struct span session_host(const struct session *s);
 
 /* An exchange has ended well or badly: one log line, metrics, and a fresh record. */
 void session_tell(struct session *s, enum outcome why);
@@ -137,6 +141,8 @@ void forward_granted(struct session *s); /* an idle connection, or a dial */
 void forward_established(struct session *s);
 void forward_ready(struct session *s);
 void forward_due(struct session *s);
-void forward_release(struct session *s); /* frees the exchange; harmless when there is none */
+bool forward_midway(const struct session *s); /* part of a 1xx response is on its way down */
+void forward_account(struct session *s);      /* octets into record and metrics, once */
+void forward_release(struct session *s);      /* frees the exchange; harmless when there is none */
 
 #endif

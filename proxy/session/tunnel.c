@@ -8,6 +8,7 @@ enum { TURN_RECEIVES = 16 /* of one way in one turn: 1 MiB with the default buff
 void tunnel_init(struct tunnel *t, size_t max)
 {
     *t = (struct tunnel){0};
+    t->receive_max = max;
     buf_init(&t->way[TUNNEL_UP].waiting, max);
     buf_init(&t->way[TUNNEL_DOWN].waiting, max);
 }
@@ -82,7 +83,7 @@ static bool way_step(struct tunnel_way *w, struct stream *from, struct stream *t
     }
     /* Memory out: the octets are lost, so the tunnel must not go on as if they were not. */
     if (taken < (size_t)n && buf_add(&w->waiting, scratch + taken, (size_t)n - taken) != 0)
-        *to_broke = true;
+        w->starved = *to_broke = true;
     return true;
 }
 
@@ -123,12 +124,14 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
 {
     struct tunnel_way *up = &t->way[TUNNEL_UP];
     struct tunnel_way *down = &t->way[TUNNEL_DOWN];
-    if (size > up->waiting.max)
-        size = up->waiting.max;
+    if (size > t->receive_max)
+        size = t->receive_max;
     bool client_before = t->client_broke, origin_before = t->origin_broke;
     bool moved = way_pump(up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
     if (way_pump(down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
         moved = true;
+    if (up->starved || down->starved)
+        return TUNNEL_CLOSED;
     /* An end that broke after its FIN is read no more: only its stream knows. */
     t->client_broke = t->client_broke || (client->broken && up->ended && !down->closed);
     t->origin_broke = t->origin_broke || (origin->broken && down->ended && !up->closed);

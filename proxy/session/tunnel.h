@@ -24,11 +24,13 @@ struct tunnel_way {
     bool ended;         /* the sender has sent its FIN, or failed */
     bool fin;           /* it was a FIN */
     bool closed;        /* and the receiver was told */
+    bool starved;       /* octets were lost for want of memory */
 };
 
 struct tunnel {
     struct tunnel_way way[2];
-    bool client_broke; /* reset or failed: nothing can be delivered there */
+    size_t receive_max; /* octets of one receive, so that no more may have to wait */
+    bool client_broke;  /* reset or failed: nothing can be delivered there */
     bool origin_broke;
     bool client_reset; /* broke without a FIN before: worth telling, behind one it is no news */
     bool origin_reset;

@@ -74,7 +74,7 @@ void session_collect(struct session_context *ctx)
 
 void upstream_due(struct session *s)
 {
-    session_refuse(s, OUTCOME_QUEUE_TIMEOUT, span_of(s->record.host));
+    session_refuse(s, OUTCOME_QUEUE_TIMEOUT, session_host(s));
 }
 
 void upstream_release(struct session *s)

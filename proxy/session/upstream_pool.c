@@ -13,8 +13,8 @@ struct idle {
     struct deadline deadline;
     int fd;
     uint16_t port;
-    const void *user;
-    struct addr address;
+    uint64_t user;
+    struct upstream_idle what;
     char host[];
 };
 
@@ -105,7 +105,7 @@ static bool make_room(struct upstream_pool *p, const struct upstream_key *key)
 }
 
 void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
-                       const struct addr *address, struct stream *stream)
+                       const struct upstream_idle *what, struct stream *stream)
 {
     size_t size = strlen(key->host) + 1;
     struct idle *i = make_room(p, key) ? calloc(1, sizeof *i + size) : NULL;
@@ -117,7 +117,7 @@ void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
     i->fd = stream->fd;
     i->port = key->port;
     i->user = key->user;
-    i->address = *address;
+    i->what = *what;
     memcpy(i->host, key->host, size);
     poll_slot_init(&i->slot, on_idle_ready);
     poller_move(p->net.poller, &stream->slot, &i->slot, i->fd);
@@ -145,19 +145,20 @@ static struct idle *find(struct upstream_pool *p, const struct upstream_key *key
             continue;
         if (i->user == key->user)
             return i;
-        best = i; /* the list ends with the youngest */
+        if (!i->what.bound)
+            best = i; /* the list ends with the youngest */
     }
     return best;
 }
 
 bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
-                        struct stream *stream, struct addr *address)
+                        struct stream *stream, struct upstream_idle *what)
 {
     struct idle *i;
     while ((i = find(p, key)) != NULL) {
         bool usable = is_quiet(i->fd);
         if (usable) {
-            *address = i->address;
+            *what = i->what;
             stream_adopt(stream, p->net.poller, &i->slot, i->fd);
             i->fd = -1;
         }

@@ -36,7 +36,12 @@ void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_op
 struct upstream_key {
     const char *host; /* canonical */
     uint16_t port;
-    const void *user; /* who had it last; compared, never looked at */
+    uint64_t user; /* whose; a number that is never given again */
+};
+
+struct upstream_idle {
+    struct addr address; /* that was dialled */
+    bool bound;          /* its user has authenticated on it (wire/binding.h): for nobody else */
 };
 
 /*
@@ -44,14 +49,14 @@ struct upstream_key {
  * `stream` is not open afterwards.
  */
 void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
-                       const struct addr *address, struct stream *stream);
+                       const struct upstream_idle *what, struct stream *stream);
 
 /*
- * Opens `stream` with an idle connection and tells its address. False: there is none. The one that
+ * Opens `stream` with an idle connection and tells what it is. False: there is none. The one that
  * the same user had last is preferred, as some servers (OpenSSL's CMP server) tie a transaction to
  * its connection; then the youngest.
  */
 bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
-                        struct stream *stream, struct addr *address);
+                        struct stream *stream, struct upstream_idle *what);
 
 #endif

@@ -311,7 +311,7 @@ static enum head_result scan_run(struct scan *s, size_t len, const struct head_l
         return r;
     if (s->state == SCAN_DONE)
         return HEAD_OK;
-    if (s->at == limits->head_octets) {
+    if (s->at >= limits->head_octets) { /* more: a reload has lowered it */
         s->why = "head larger than the limit";
         return HEAD_TOO_LARGE;
     }

@@ -571,11 +571,16 @@ def test_no_descriptor_left_for_the_origin(certferry, enroll_settings, http_orig
     url = f"http://{NAME}:{server.port}/"
     with Client(proxy) as client:
         assert client.fetch(url).status == 200, "the name is in the cache now"
-        server.wait_done(1)
-        # The connection to the origin has been closed again: exactly that one is missing.
-        limit_descriptors(proxy, lowest_free(proxy))
-        assert_refused(proxy, client.fetch(url), "no-descriptors")
-        limit_descriptors(proxy, 1024)
+        for served in range(1, 20):
+            server.wait_done(served)
+            # The connection to the origin has been closed again: exactly that one is missing, unless just now
+            # something else was closed as well.
+            limit_descriptors(proxy, lowest_free(proxy))
+            answer = client.fetch(url)
+            limit_descriptors(proxy, 1024)
+            if answer.status != 200:
+                break
+        assert_refused(proxy, answer, "no-descriptors")
     with Client(proxy) as client:
         assert client.fetch(url).status == 200
 

@@ -85,7 +85,7 @@ static void test_find(void **state)
     const char *why = NULL;
     char line[256];
     (void)state;
-    assert_null(users_decoy(u));
+    assert_null(users_decoy(u, "nobody"));
     for (unsigned i = 0; i < 3000; i++) {
         (void)snprintf(line, sizeof line, "device-%u:%s%05u", i, SHA512_BUT_5, i);
         assert_int_equal(users_add_line(u, span_of(line), &why), 0);
@@ -115,7 +115,7 @@ static void test_decoy(void **state)
     assert_int_equal(users_add_line(u, SPAN("u:" BCRYPT), &why), 0);
     assert_int_equal(users_add_line(u, SPAN("v:" SHA512), &why), 0);
     memset(&data, 0, sizeof data);
-    const char *made = crypt_r("anything", users_decoy(u), &data);
+    const char *made = crypt_r("anything", users_decoy(u, "nobody"), &data);
     assert_non_null(made);
     assert_memory_equal(made, BCRYPT, 29); /* kind, cost and salt */
     users_destroy(u);

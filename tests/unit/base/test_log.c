@@ -29,6 +29,8 @@ static void test_json_string(void **state)
         {"line\nbreak\r", 11, "\"line\\u000abreak\\u000d\""}, /* a forged second line */
         {"\0", 1, "\"\\u0000\""},
         {"\x7f", 1, "\"\\u007f\""},
+        {"\xc2\x9b", 2, "\"\\u009b\""}, /* CSI: a terminal would obey */
+        {"\xc2\xa0", 2, "\"\xc2\xa0\""},
         {"\xc3\xa9", 2, "\"\xc3\xa9\""},
         {"\xf0\x9f\x98\x80", 4, "\"\xf0\x9f\x98\x80\""},
         {"\xc0\xaf", 2, "\"\\ufffd\\ufffd\""},            /* overlong, RFC 3629 section 10 */

@@ -14,8 +14,7 @@
 static uv_loop_t loop;
 static struct netloop net;
 static struct upstream_pool *pool;
-static const struct addr nowhere;
-static const int anna, bert; /* users: only their addresses count */
+enum { NOBODY, ANNA, BERT };
 
 static void on_ready(struct stream *s)
 {
@@ -46,7 +45,7 @@ static int teardown(void **state)
 }
 
 /* Puts a fresh connection into the pool; returns its far end. */
-static int put(const char *host, const void *user)
+static int put(const char *host, uint64_t user)
 {
     int fd[2];
     struct stream s;
@@ -54,20 +53,21 @@ static int put(const char *host, const void *user)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
     stream_init(&s, on_ready);
     assert_int_equal(stream_open(&s, net.poller, fd[0]), 0);
-    upstream_pool_put(pool, &key, &nowhere, &s);
+    const struct upstream_idle what = {.bound = false};
+    upstream_pool_put(pool, &key, &what, &s);
     assert_false(stream_is_open(&s));
     return fd[1];
 }
 
 /* Takes one; returns whether there was one. With `peer`, it must be that connection's near end. */
-static bool take(const char *host, uint16_t port, const void *user, int peer)
+static bool take(const char *host, uint16_t port, uint64_t user, int peer)
 {
     struct stream s;
-    struct addr address;
+    struct upstream_idle what;
     struct upstream_key key = {host, port, user};
     char got;
     stream_init(&s, on_ready);
-    if (!upstream_pool_take(pool, &key, &s, &address))
+    if (!upstream_pool_take(pool, &key, &s, &what))
         return false;
     assert_int_equal(stream_send(&s, "!", 1), 1);
     if (peer >= 0)
@@ -84,24 +84,24 @@ static void turn(void)
 static void test_host_and_port_must_match(void **state)
 {
     (void)state;
-    int peer = put("a.example", NULL);
+    int peer = put("a.example", NOBODY);
     turn();
-    assert_false(take("b.example", 80, NULL, -1));
-    assert_false(take("a.example", 81, NULL, -1));
-    assert_true(take("a.example", 80, NULL, peer));
-    assert_false(take("a.example", 80, NULL, -1));
+    assert_false(take("b.example", 80, NOBODY, -1));
+    assert_false(take("a.example", 81, NOBODY, -1));
+    assert_true(take("a.example", 80, NOBODY, peer));
+    assert_false(take("a.example", 80, NOBODY, -1));
     (void)close(peer);
 }
 
 static void test_own_connection_first_else_youngest(void **state)
 {
     (void)state;
-    int first = put("a.example", &anna);
-    int second = put("a.example", &bert);
-    assert_true(take("a.example", 80, &anna, first));
-    first = put("a.example", &anna);
-    assert_true(take("a.example", 80, NULL, first));
-    assert_true(take("a.example", 80, NULL, second));
+    int first = put("a.example", ANNA);
+    int second = put("a.example", BERT);
+    assert_true(take("a.example", 80, ANNA, first));
+    first = put("a.example", ANNA);
+    assert_true(take("a.example", 80, NOBODY, first));
+    assert_true(take("a.example", 80, NOBODY, second));
     (void)close(first);
     (void)close(second);
 }
@@ -110,33 +110,33 @@ static void test_unread_octets_and_fins_throw_it_away(void **state)
 {
     (void)state;
     /* Seen by the poller. */
-    int peer = put("a.example", NULL);
+    int peer = put("a.example", NOBODY);
     assert_int_equal(write(peer, "HTTP/1.1 200 OK\r\n", 17), 17);
     turn();
-    assert_false(take("a.example", 80, NULL, -1));
+    assert_false(take("a.example", 80, NOBODY, -1));
     (void)close(peer);
     /* Not yet delivered by the poller: the last look before use. */
-    peer = put("a.example", NULL);
+    peer = put("a.example", NOBODY);
     turn();
     assert_int_equal(write(peer, "x", 1), 1);
-    assert_false(take("a.example", 80, NULL, -1));
+    assert_false(take("a.example", 80, NOBODY, -1));
     (void)close(peer);
-    peer = put("a.example", NULL);
+    peer = put("a.example", NOBODY);
     (void)close(peer);
-    assert_false(take("a.example", 80, NULL, -1));
+    assert_false(take("a.example", 80, NOBODY, -1));
 }
 
 static void test_bounds_push_out_the_oldest(void **state)
 {
     char got;
     (void)state;
-    int a1 = put("a.example", NULL), a2 = put("a.example", NULL), a3 = put("a.example", NULL);
+    int a1 = put("a.example", NOBODY), a2 = put("a.example", NOBODY), a3 = put("a.example", NOBODY);
     assert_int_equal(read(a1, &got, 1), 0); /* third of one host */
-    int b = put("b.example", NULL), c = put("c.example", NULL);
+    int b = put("b.example", NOBODY), c = put("c.example", NOBODY);
     assert_int_equal(read(a2, &got, 1), 0); /* fourth in all */
-    assert_true(take("a.example", 80, NULL, a3));
-    assert_true(take("b.example", 80, NULL, b));
-    assert_true(take("c.example", 80, NULL, c));
+    assert_true(take("a.example", 80, NOBODY, a3));
+    assert_true(take("b.example", 80, NOBODY, b));
+    assert_true(take("c.example", 80, NOBODY, c));
     int all[] = {a1, a2, a3, b, c};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         (void)close(all[i]);
@@ -147,10 +147,10 @@ static void test_reload_closes_all(void **state)
     const struct upstream_pool_options none = {.most = 0};
     char got;
     (void)state;
-    int a = put("a.example", NULL);
+    int a = put("a.example", NOBODY);
     upstream_pool_reload(pool, &none);
     assert_int_equal(read(a, &got, 1), 0);
-    int b = put("a.example", NULL);
+    int b = put("a.example", NOBODY);
     assert_int_equal(read(b, &got, 1), 0); /* nothing is to be kept any more */
     (void)close(a);
     (void)close(b);
@@ -165,5 +165,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bounds_push_out_the_oldest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reload_closes_all, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NOBODY, NOBODY);
 }
