@@ -170,3 +170,21 @@ bool prefix_match_any(const struct prefix *list, size_t count, const struct addr
     }
     return false;
 }
+
+struct addr_client addr_client_of(const struct addr *a)
+{
+    struct addr_client c = {{0, a->sa.sa_family}};
+    if (a->sa.sa_family == AF_INET6)
+        memcpy(&c.part[0], &a->in6.sin6_addr, 8);
+    else
+        memcpy(&c.part[0], &a->in.sin_addr, 4);
+    return c;
+}
+
+uint64_t addr_client_hash(const struct addr_client *c, uint64_t seed)
+{
+    uint64_t h = (c->part[0] ^ seed) * 0x9e3779b97f4a7c15U;
+    h ^= h >> 29;
+    h = (h + c->part[1]) * 0xbf58476d1ce4e5b9U;
+    return h ^ h >> 32;
+}

@@ -53,6 +53,21 @@ bool addr_same_host(const struct addr *a, const struct addr *b);
  * are set. */
 int prefix_parse(struct prefix *p, struct span text);
 const char *prefix_print(const struct prefix *p, char out[ADDR_TEXT_MAX]);
+
+/* What counts as one client: an IPv4 address, or an IPv6 /64, which one site has for itself. */
+struct addr_client {
+    uint64_t part[2];
+};
+
+struct addr_client addr_client_of(const struct addr *a);
+
+static inline bool addr_client_is(const struct addr_client *a, const struct addr_client *b)
+{
+    return a->part[0] == b->part[0] && a->part[1] == b->part[1];
+}
+
+/* Even for addresses that somebody has chosen, as long as `seed` is not known. */
+uint64_t addr_client_hash(const struct addr_client *c, uint64_t seed);
 bool prefix_match(const struct prefix *p, const struct addr *a);
 bool prefix_match_any(const struct prefix *list, size_t count, const struct addr *a);
 

@@ -156,6 +156,9 @@
       "Proxy is at limit.upstream.per.host", "Try later or use another proxy of the roster.")      \
     X(QUEUE_FULL, "queue-full", 503, "connection_limit_reached", "Proxy's queue is at queue.max",  \
       "Try later or use another proxy of the roster.")                                             \
+    X(QUEUE_SHARE, "queue-share", 429, "connection_limit_reached",                                 \
+      "Half of the proxy's queue waits for this client",                                           \
+      "Ask for less at once; what waits is served in turn.")                                       \
     X(QUEUE_TIMEOUT, "queue-timeout", 503, "connection_limit_reached",                             \
       "No free connection to the origin within queue.timeout",                                     \
       "Try later or use another proxy of the roster.")                                             \

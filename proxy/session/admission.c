@@ -12,7 +12,7 @@ enum { BUCKETS = 4096 };
 
 struct client {
     struct client *next;
-    uint64_t key[2]; /* family in key[1] */
+    struct addr_client who;
     size_t count;
 };
 
@@ -23,24 +23,6 @@ struct admission {
     size_t total, turned_away;
     struct client *bucket[BUCKETS];
 };
-
-static void key_of(const struct addr *a, uint64_t key[2])
-{
-    key[0] = 0;
-    key[1] = a->sa.sa_family;
-    if (a->sa.sa_family == AF_INET6)
-        memcpy(&key[0], &a->in6.sin6_addr, 8); /* one site has a /64 for itself */
-    else
-        memcpy(&key[0], &a->in.sin_addr, 4);
-}
-
-static size_t bucket_of(const struct admission *a, const uint64_t key[2])
-{
-    uint64_t h = (key[0] ^ a->seed) * 0x9e3779b97f4a7c15U;
-    h ^= h >> 29;
-    h = (h + key[1]) * 0xbf58476d1ce4e5b9U;
-    return (size_t)(h >> 32) % BUCKETS;
-}
 
 struct admission *admission_create(void)
 {
@@ -68,11 +50,11 @@ void admission_set_limits(struct admission *a, const struct admission_limits *li
     (void)pthread_mutex_unlock(&a->lock);
 }
 
-/* Where the entry for `key` hangs, or where it would. */
-static struct client **find(struct admission *a, const uint64_t key[2])
+/* Where the client's entry hangs, or where it would. */
+static struct client **find(struct admission *a, const struct addr_client *who)
 {
-    struct client **at = &a->bucket[bucket_of(a, key)];
-    while (*at != NULL && ((*at)->key[0] != key[0] || (*at)->key[1] != key[1]))
+    struct client **at = &a->bucket[addr_client_hash(who, a->seed) % BUCKETS];
+    while (*at != NULL && !addr_client_is(&(*at)->who, who))
         at = &(*at)->next;
     return at;
 }
@@ -118,14 +100,11 @@ static bool client_is_full(const struct admission *a, const struct client *c)
 enum outcome admission_enter_client(struct admission *a, const struct addr *client)
 {
     enum outcome verdict = OUTCOME_OK;
-    uint64_t key[2];
-    key_of(client, key);
+    const struct addr_client who = addr_client_of(client);
     (void)pthread_mutex_lock(&a->lock);
-    struct client **at = find(a, key);
-    if (*at == NULL && (*at = calloc(1, sizeof **at)) != NULL) {
-        (*at)->key[0] = key[0];
-        (*at)->key[1] = key[1];
-    }
+    struct client **at = find(a, &who);
+    if (*at == NULL && (*at = calloc(1, sizeof **at)) != NULL)
+        (*at)->who = who;
     if (*at == NULL)
         verdict = OUTCOME_NO_MEMORY;
     else if (client_is_full(a, *at))
@@ -138,10 +117,9 @@ enum outcome admission_enter_client(struct admission *a, const struct addr *clie
 
 void admission_leave_client(struct admission *a, const struct addr *client)
 {
-    uint64_t key[2];
-    key_of(client, key);
+    const struct addr_client who = addr_client_of(client);
     (void)pthread_mutex_lock(&a->lock);
-    struct client **at = find(a, key);
+    struct client **at = find(a, &who);
     assert(*at != NULL);
     if (--(*at)->count == 0) {
         struct client *gone = *at;

@@ -27,7 +27,7 @@ struct remembered {
 struct failing {
     struct failing *next;
     struct list node; /* in `failed`, the oldest first */
-    uint64_t key[2];
+    struct addr_client who;
     uint64_t delay_ms; /* of the next wrong answer */
     uint64_t
         free_ms; /* clock_ms() when the last answer is given: checks are made one after the other */
@@ -38,7 +38,8 @@ struct authentication {
     struct authentication_options options;
     struct secret_digest_key secret;
     uint64_t seed;
-    size_t pending;
+    struct list active; /* checks that wait or are computed, */
+    size_t pending;     /* so many */
     struct remembered *by_digest[BUCKETS];
     struct list recent;
     size_t remembered_count;
@@ -56,7 +57,9 @@ struct authentication_check {
     struct metrics *metrics;
     authentication_cb on_done; /* NULL: cancelled */
     void *arg;
-    struct addr client;
+    struct addr_client who;
+    struct list node; /* in `active`, while it has a place there */
+    bool has_place;
     bool computing; /* the thread pool has it */
     bool known;     /* there is such a user */
     bool waited;    /* before it was computed: its answer is held back no more */
@@ -68,36 +71,17 @@ struct authentication_check {
 
 /* ---- tables ---- */
 
-static uint64_t mix(uint64_t seed, uint64_t value)
+static struct failing **find_failing(struct authentication *a, const struct addr_client *who)
 {
-    uint64_t h = (value ^ seed) * 0x9e3779b97f4a7c15U;
-    h ^= h >> 29;
-    return h * 0xbf58476d1ce4e5b9U;
-}
-
-/* One site has an IPv6 /64 for itself, as in admission. */
-static void key_of(const struct addr *a, uint64_t key[2])
-{
-    key[0] = 0;
-    key[1] = a->sa.sa_family;
-    if (a->sa.sa_family == AF_INET6)
-        memcpy(&key[0], &a->in6.sin6_addr, 8);
-    else
-        memcpy(&key[0], &a->in.sin_addr, 4);
-}
-
-static struct failing **find_failing(struct authentication *a, const uint64_t key[2])
-{
-    size_t bucket = (size_t)(mix(a->seed, key[0] ^ key[1] << 56) >> 32) % BUCKETS;
-    struct failing **at = &a->by_client[bucket];
-    while (*at != NULL && ((*at)->key[0] != key[0] || (*at)->key[1] != key[1]))
+    struct failing **at = &a->by_client[addr_client_hash(who, a->seed) % BUCKETS];
+    while (*at != NULL && !addr_client_is(&(*at)->who, who))
         at = &(*at)->next;
     return at;
 }
 
 static void forget_failing(struct authentication *a, struct failing *f)
 {
-    struct failing **at = find_failing(a, f->key);
+    struct failing **at = find_failing(a, &f->who);
     *at = f->next;
     list_remove(&f->node);
     a->failed_count--;
@@ -105,26 +89,25 @@ static void forget_failing(struct authentication *a, struct failing *f)
 }
 
 /* The entry of a client that was wrong lately, or NULL. */
-static struct failing *failing_of(struct authentication *a, const struct addr *client, uint64_t now)
+static struct failing *failing_of(struct authentication *a, const struct addr_client *who,
+                                  uint64_t now)
 {
-    uint64_t key[2];
-    key_of(client, key);
-    struct failing *f = *find_failing(a, key);
+    struct failing *f = *find_failing(a, who);
     if (f == NULL || now < f->free_ms + FORGIVEN_AFTER * a->options.failure_max_ms)
         return f;
     forget_failing(a, f);
     return NULL;
 }
 
-static struct failing *add_failing(struct authentication *a, const struct addr *client)
+static struct failing *add_failing(struct authentication *a, const struct addr_client *who)
 {
     struct failing *f = calloc(1, sizeof *f);
     if (f == NULL)
         return NULL;
     while (a->failed_count > 0 && a->failed_count >= a->options.failure_entries)
         forget_failing(a, LIST_ITEM(a->failed.next, struct failing, node));
-    key_of(client, f->key);
-    *find_failing(a, f->key) = f;
+    f->who = *who;
+    *find_failing(a, &f->who) = f;
     list_append(&a->failed, &f->node);
     a->failed_count++;
     return f;
@@ -190,6 +173,7 @@ struct authentication *authentication_create(const struct authentication_options
     }
     (void)pthread_mutex_init(&a->lock, NULL);
     a->options = *options;
+    list_init(&a->active);
     list_init(&a->recent);
     list_init(&a->failed);
     return a;
@@ -222,10 +206,20 @@ void authentication_destroy(struct authentication *a)
 
 /* ---- one check ---- */
 
+/* Under the lock. */
+static void leave_place(struct authentication_check *c)
+{
+    if (!c->has_place)
+        return;
+    c->has_place = false;
+    list_remove(&c->node);
+    c->auth->pending--;
+}
+
 static void check_free(struct authentication_check *c)
 {
     (void)pthread_mutex_lock(&c->auth->lock);
-    c->auth->pending--;
+    leave_place(c);
     (void)pthread_mutex_unlock(&c->auth->lock);
     explicit_bzero(c->password, sizeof c->password);
     free(c->hash);
@@ -261,8 +255,8 @@ static uint64_t note_failure(struct authentication_check *c)
 {
     struct authentication *a = c->auth;
     uint64_t now = clock_ms(), most = a->options.failure_max_ms;
-    struct failing *f = failing_of(a, &c->client, now);
-    if (f == NULL && (f = add_failing(a, &c->client)) != NULL)
+    struct failing *f = failing_of(a, &c->who, now);
+    if (f == NULL && (f = add_failing(a, &c->who)) != NULL)
         f->delay_ms = a->options.failure_ms / 2;
     if (f == NULL)
         return most;
@@ -283,14 +277,13 @@ static void on_computed(uv_work_t *work, int status)
     struct authentication *a = c->auth;
     uint64_t hold_ms = 0;
     c->computing = false;
-    if (status == 0 && c->verdict != OUTCOME_NO_MEMORY) {
-        (void)pthread_mutex_lock(&a->lock);
-        if (c->verdict == OUTCOME_OK)
-            remember(a, c->digest, clock_ms());
-        else
-            hold_ms = note_failure(c);
-        (void)pthread_mutex_unlock(&a->lock);
-    }
+    (void)pthread_mutex_lock(&a->lock);
+    leave_place(c); /* an answer that is held back keeps nobody else from being computed */
+    if (status == 0 && c->verdict == OUTCOME_OK)
+        remember(a, c->digest, clock_ms());
+    else if (status == 0 && c->verdict != OUTCOME_NO_MEMORY)
+        hold_ms = note_failure(c);
+    (void)pthread_mutex_unlock(&a->lock);
     if (c->on_done == NULL) {
         check_free(c);
         return;
@@ -357,10 +350,22 @@ static struct authentication_check *check_create(struct authentication *a,
     c->metrics = r->metrics;
     c->on_done = r->on_done;
     c->arg = r->arg;
-    c->client = *r->client;
+    c->who = addr_client_of(r->client);
     c->known = known != NULL;
     deadline_init(&c->delay, on_waited);
     return c;
+}
+
+/* With half of the places in its hands a client leaves the rest to others. */
+static bool has_its_share(const struct authentication *a, const struct addr_client *who)
+{
+    size_t share = (a->options.pending_max + 1) / 2, active = 0;
+    if (a->pending < share)
+        return false;
+    LIST_EACH (at, &a->active) {
+        active += addr_client_is(&LIST_ITEM(at, struct authentication_check, node)->who, who);
+    }
+    return active >= share;
 }
 
 /*
@@ -375,13 +380,16 @@ static enum outcome admit(struct authentication *a, struct authentication_check 
     *wait_ms = 0;
     if (c->known && is_remembered(a, c->digest, now))
         return OUTCOME_OK;
-    struct failing *f = failing_of(a, &c->client, now);
+    struct failing *f = failing_of(a, &c->who, now);
     if (f != NULL && f->free_ms > now)
         *wait_ms = f->free_ms - now;
-    if (a->pending >= a->options.pending_max || *wait_ms > a->options.failure_max_ms)
+    if (a->pending >= a->options.pending_max || *wait_ms > a->options.failure_max_ms ||
+        has_its_share(a, &c->who))
         return OUTCOME_AUTH_BUSY;
     if (f != NULL)
         f->free_ms = now + *wait_ms + f->delay_ms;
+    c->has_place = true;
+    list_append(&a->active, &c->node);
     a->pending++;
     return OUTCOME_COUNT;
 }

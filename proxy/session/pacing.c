@@ -12,9 +12,10 @@ enum { BUCKETS = 1024 };
 struct pacing_client {
     struct list node;    /* in the origin's `clients`, in order of their turns */
     struct list tickets; /* in order of arrival; never empty */
+    size_t count;        /* of these */
     const struct pacing_origin *origin;
-    uint64_t key[2];
-    struct pacing_client *next; /* in its bucket */
+    struct addr_client who;
+    struct pacing_client *next; /* in its bucket, by `who` */
 };
 
 /* A host and a port somebody uses or waits for. */
@@ -36,17 +37,6 @@ struct pacing {
 };
 
 /* ---- the table ---- */
-
-/* One site has an IPv6 /64 for itself, as in admission. */
-static void key_of(const struct addr *a, uint64_t key[2])
-{
-    key[0] = 0;
-    key[1] = a->sa.sa_family;
-    if (a->sa.sa_family == AF_INET6)
-        memcpy(&key[0], &a->in6.sin6_addr, 8);
-    else
-        memcpy(&key[0], &a->in.sin_addr, 4);
-}
 
 static size_t bucket_of(const struct pacing *p, const char *host, uint16_t port)
 {
@@ -92,32 +82,43 @@ static void free_if_unused(struct pacing *p, struct pacing_origin *o)
 
 /* ---- the queue of one origin ---- */
 
+static struct pacing_client **client_bucket(struct pacing *p, const struct addr_client *who)
+{
+    return &p->client_bucket[addr_client_hash(who, p->seed) % BUCKETS];
+}
+
 /* Where the client's entry for this origin hangs, or where it would. */
 static struct pacing_client **find_client(struct pacing *p, const struct pacing_origin *o,
-                                          const uint64_t key[2])
+                                          const struct addr_client *who)
 {
-    uint64_t h = (p->seed ^ (uintptr_t)o ^ key[0]) * 0x9e3779b97f4a7c15U;
-    h = (h ^ h >> 29 ^ key[1]) * 0xbf58476d1ce4e5b9U;
-    struct pacing_client **at = &p->client_bucket[(size_t)(h >> 32) % BUCKETS];
-    while (*at != NULL &&
-           ((*at)->origin != o || (*at)->key[0] != key[0] || (*at)->key[1] != key[1]))
+    struct pacing_client **at = client_bucket(p, who);
+    while (*at != NULL && ((*at)->origin != o || !addr_client_is(&(*at)->who, who)))
         at = &(*at)->next;
     return at;
 }
 
-static struct pacing_client *client_of(struct pacing *p, struct pacing_origin *o,
-                                       const struct addr *client)
+/* With half of the queue in its hands, for whatever origins, a client leaves the rest to others. */
+static bool has_its_share(struct pacing *p, const struct addr_client *who)
 {
-    uint64_t key[2];
-    key_of(client, key);
-    struct pacing_client **at = find_client(p, o, key);
+    size_t share = (p->queue_max + 1) / 2, waiting = 0;
+    if (p->waiting < share)
+        return false;
+    for (const struct pacing_client *c = *client_bucket(p, who); c != NULL; c = c->next)
+        waiting += addr_client_is(&c->who, who) ? c->count : 0;
+    return waiting >= share;
+}
+
+static struct pacing_client *client_of(struct pacing *p, struct pacing_origin *o,
+                                       const struct addr_client *who)
+{
+    struct pacing_client **at = find_client(p, o, who);
     if (*at != NULL)
         return *at;
     struct pacing_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->origin = o;
-    memcpy(c->key, key, sizeof c->key);
+    c->who = *who;
     list_init(&c->tickets);
     list_append(&o->clients, &c->node);
     *at = c;
@@ -131,9 +132,10 @@ static void leave_queue(struct pacing *p, struct pacing_ticket *t)
     list_remove(&t->node);
     t->client = NULL;
     p->waiting--;
+    c->count--;
     if (!list_empty(&c->tickets))
         return;
-    struct pacing_client **at = find_client(p, c->origin, c->key);
+    struct pacing_client **at = find_client(p, c->origin, &c->who);
     *at = c->next;
     list_remove(&c->node);
     free(c);
@@ -207,12 +209,16 @@ static enum outcome enter(struct pacing *p, struct pacing_ticket *t, struct paci
         return OUTCOME_UPSTREAM_LIMIT;
     if (p->waiting >= p->queue_max)
         return OUTCOME_QUEUE_FULL;
-    struct pacing_client *c = client_of(p, o, client);
+    const struct addr_client who = addr_client_of(client);
+    if (has_its_share(p, &who))
+        return OUTCOME_QUEUE_SHARE;
+    struct pacing_client *c = client_of(p, o, &who);
     if (c == NULL)
         return OUTCOME_NO_MEMORY;
     t->client = c;
     t->state = PACING_WAITING;
     list_append(&c->tickets, &t->node);
+    c->count++;
     p->waiting++;
     return OUTCOME_COUNT;
 }

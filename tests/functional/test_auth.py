@@ -194,18 +194,24 @@ def test_guesses_in_parallel(certferry, settings, write_users, bcrypt, web):
 
 def test_busy(certferry, settings, write_users, bcrypt, web):
     proxy = certferry(
-        settings | {"auth.file": write_users(f"{USER}:{bcrypt}\n"), "auth.pending.max": "1", "auth.failure.delay": "5s"}
+        settings
+        | {"auth.file": write_users(f"{USER}:{bcrypt}\n"), "auth.pending.max": "1", "auth.failure.delay": "5s"}
+        | {"threads": "1"}
     )
-    first = Client(proxy, source="127.0.0.66")
+    first, second = (Client(proxy, source="127.0.0.66") for _ in range(2))
     first.ask(web, basic(password="wrong"))
-    while metric(proxy, "auth_failures_total") < 1:  # it is held back now, and the only one there may be
+    while metric(proxy, "auth_failures_total") < 1:  # its answer is held back now, which takes no place
         pass
+    second.ask(web, basic(password="wrong"))  # this one waits for its turn, and is the only one that may
+    assert metric(proxy, "auth_checks_total") == 1
     with Client(proxy, source="127.0.0.67") as client:
         answer = client.fetch(web, basic())
         assert_refused(proxy, answer, "auth-busy")
         assert answer.header("Retry-After")
-    first.reset()
-    proxy.wait_log(lambda line: line["outcome"] == "client-reset")
+    for client in (first, second):
+        client.reset()
+    while ended_with(proxy, "client-reset") < 2:
+        pass
     with Client(proxy, source="127.0.0.67") as client:
         assert client.fetch(web, basic()).status == 200, "who leaves makes room"
 

@@ -193,6 +193,30 @@ static void test_busy(void **state)
     assert_int_equal(ask(&a[4], "ali", "sesame", "192.0.2.9"), OUTCOME_OK);
 }
 
+/* One address has half of the places; an answer that is held back has none. */
+static void test_shares(void **state)
+{
+    struct asked a[5];
+    struct authentication_check *check[5];
+    struct authentication_options patient = usual;
+    (void)state;
+    patient.failure_ms = patient.failure_max_ms = 600000;
+    authentication_reload(auth, &patient);
+    assert_int_equal(start(&a[0], "ali", "rye", "192.0.2.1", &check[0]), OUTCOME_COUNT);
+    assert_int_equal(start(&a[1], "ali", "oats", "192.0.2.1", &check[1]), OUTCOME_COUNT);
+    assert_int_equal(start(&a[2], "ali", "wheat", "192.0.2.1", &check[2]), OUTCOME_AUTH_BUSY);
+    assert_int_equal(start(&a[2], "ali", "wheat", "192.0.2.2", &check[2]), OUTCOME_COUNT);
+    assert_int_equal(start(&a[3], "ali", "wheat", "192.0.2.3", &check[3]), OUTCOME_COUNT);
+    assert_int_equal(start(&a[4], "ali", "sesame", "192.0.2.4", &check[4]), OUTCOME_AUTH_BUSY);
+    while (counted(METRIC_AUTH_FAILURES) < 4)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(ask(&a[4], "ali", "sesame", "192.0.2.4"), OUTCOME_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_false(a[i].done);
+        authentication_cancel(check[i]);
+    }
+}
+
 /* Left before, while and after it is computed: no callback, nothing leaks, the place is free. */
 static void test_cancel(void **state)
 {
@@ -318,6 +342,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown_user, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parallel_guesses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
     };

@@ -76,7 +76,7 @@ static void test_limit_and_queue(void **state)
     assert_int_equal(enter(&a, "192.0.2.1"), OUTCOME_OK);
     assert_int_equal(enter_from(&other, "ocsp.test", "192.0.2.1"), OUTCOME_OK);
     assert_int_equal(enter(&b, "192.0.2.1"), OUTCOME_COUNT);
-    assert_int_equal(enter(&c, "192.0.2.1"), OUTCOME_COUNT);
+    assert_int_equal(enter(&c, "192.0.2.2"), OUTCOME_COUNT);
     assert_int_equal(enter(&d, "192.0.2.9"), OUTCOME_QUEUE_FULL);
     assert_int_equal(pacing_waiting(pacing), 2);
     assert_null(pacing_collect(pacing, &worker));
@@ -87,6 +87,35 @@ static void test_limit_and_queue(void **state)
     pacing_leave(pacing, &other);
     pacing_leave(pacing, &d); /* holds nothing */
     pacing_leave(pacing, &c);
+}
+
+/* Half of the queue is one client's at most, for whatever origins, and the rest is for others. */
+static void test_shares(void **state)
+{
+    struct pacing_ticket holder[2], greedy[4], modest[2];
+    (void)state;
+    memset(holder, 0, sizeof holder);
+    memset(greedy, 0, sizeof greedy);
+    memset(modest, 0, sizeof modest);
+    pacing_set_limits(pacing, 1, 5);
+    assert_int_equal(enter(&holder[0], "192.0.2.200"), OUTCOME_OK);
+    assert_int_equal(enter_from(&holder[1], "ocsp.test", "192.0.2.200"), OUTCOME_OK);
+    assert_int_equal(enter(&greedy[0], "192.0.2.1"), OUTCOME_COUNT);
+    assert_int_equal(enter(&greedy[1], "192.0.2.1"), OUTCOME_COUNT);
+    assert_int_equal(enter_from(&greedy[2], "ocsp.test", "192.0.2.1"), OUTCOME_COUNT);
+    assert_int_equal(enter(&greedy[3], "192.0.2.1"), OUTCOME_QUEUE_SHARE);
+    assert_int_equal(enter_from(&greedy[3], "ocsp.test", "192.0.2.1"), OUTCOME_QUEUE_SHARE);
+    assert_int_equal(enter(&modest[0], "192.0.2.2"), OUTCOME_COUNT);
+    assert_int_equal(enter_from(&modest[1], "ocsp.test", "192.0.2.3"), OUTCOME_COUNT);
+    assert_ptr_equal(next_after(&holder[0]), &greedy[0]);
+    assert_int_equal(enter(&greedy[3], "192.0.2.1"), OUTCOME_COUNT); /* one of its own has gone */
+    assert_ptr_equal(next_after(&greedy[0]), &modest[0]);
+    assert_ptr_equal(next_after(&modest[0]), &greedy[1]);
+    assert_ptr_equal(next_after(&greedy[1]), &greedy[3]);
+    pacing_leave(pacing, &greedy[3]);
+    assert_ptr_equal(next_after(&holder[1]), &greedy[2]);
+    assert_ptr_equal(next_after(&greedy[2]), &modest[1]);
+    pacing_leave(pacing, &modest[1]);
 }
 
 static void test_no_queue(void **state)
@@ -276,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_limit_and_queue, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(test_round_robin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_departures, setup, teardown),

@@ -157,6 +157,44 @@ static void test_stopped_receiver_stops_the_sender(void **state)
     assert_int_equal(turn(), TUNNEL_QUIET);
 }
 
+/* Octets that found no memory are lost: no FIN may say that all have come. */
+static void test_starved_tunnel_ends(void **state)
+{
+    static char octets[65536];
+    enum tunnel_status status = TUNNEL_MOVED;
+    (void)state;
+    tunnel_release(&tunnel);
+    tunnel_init(&tunnel, sizeof octets);
+    buf_budget_set(16384); /* nobody reads at the other end, so something must wait soon */
+    for (unsigned i = 0; i < 1000 && status != TUNNEL_CLOSED; i++) {
+        (void)write(client_peer, octets, sizeof octets);
+        status = turn();
+    }
+    buf_budget_set(SIZE_MAX);
+    assert_int_equal(status, TUNNEL_CLOSED);
+    assert_true(tunnel.way[TUNNEL_UP].starved);
+    assert_false(tunnel.way[TUNNEL_UP].closed);
+}
+
+/* limit.tunnel.buffer holds although the early octets were more. */
+static void test_early_octets_do_not_raise_the_limit(void **state)
+{
+    static char octets[4 * MAX];
+    struct buf early;
+    (void)state;
+    buf_init(&early, sizeof octets);
+    assert_int_equal(buf_add(&early, octets, sizeof octets), 0);
+    tunnel_take_early(&tunnel, TUNNEL_UP, &early);
+    for (unsigned i = 0; i < 1000; i++) {
+        (void)write(client_peer, octets, sizeof octets);
+        (void)turn();
+        while (i < 10 && read(origin_peer, octets, sizeof octets) > 0) {
+        }
+    }
+    assert_in_range(buf_len(&tunnel.way[TUNNEL_UP].waiting), 1, MAX);
+    buf_release(&early);
+}
+
 static void test_octets_before_a_break_still_arrive(void **state)
 {
     char got[32];
@@ -187,6 +225,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_receiver, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stopped_receiver_stops_the_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(test_octets_before_a_break_still_arrive, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_starved_tunnel_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_early_octets_do_not_raise_the_limit, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
