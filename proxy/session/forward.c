@@ -26,8 +26,9 @@ struct exchange {
     struct buf reply; /* an incomplete response head */
     struct buf again; /* the request head once more, while it may have to be repeated */
     struct body request_body, response_body;
-    size_t scanned; /* of the response head */
-    uint64_t sent;  /* octets the origin's connection took */
+    size_t scanned;   /* of the response head */
+    uint64_t sent;    /* octets the origin's connection took */
+    uint64_t head_at; /* the final response begins behind so many octets to the client */
     unsigned client_minor;
     unsigned interim;                  /* 1xx responses so far */
     uint64_t window_ms, window_octets; /* where the present look at limit.body.rate began */
@@ -155,15 +156,30 @@ static void origin_is_deaf(struct exchange *ex)
     buf_release(&ex->up);
 }
 
+/*
+ * The exchange cannot go on. As long as nothing of the response has reached the client it is told
+ * so; then it must see that the response is cut.
+ */
+static void fail(struct session *s, enum outcome why, struct span detail)
+{
+    struct exchange *ex = s->exchange;
+    if (ex->responded && s->record.octets_down == ex->head_at)
+        buf_release(&ex->down);
+    else if (ex->responded) {
+        if (detail.len > 0)
+            access_record_text(&s->record.detail, detail);
+        session_abort(s, why);
+        return;
+    }
+    session_refuse(s, why, detail);
+}
+
 /* What became of octets for the origin: 0 or a negative errno. False: the session has ended. */
 static bool sent_up(struct session *s, int rc)
 {
     if (rc == -ENOMEM || rc == -ENOBUFS) {
         /* Octets are lost: the origin must not take what it has for all. */
-        if (s->exchange->responded)
-            session_abort(s, OUTCOME_NO_MEMORY);
-        else
-            session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+        fail(s, OUTCOME_NO_MEMORY, SPAN(""));
         return false;
     }
     if (rc != 0)
@@ -190,10 +206,7 @@ static bool feed_request(struct session *s, struct span data, size_t *used)
         if (event == BODY_MORE)
             return true;
         if (event == BODY_BAD) {
-            if (ex->responded)
-                session_abort(s, OUTCOME_BODY_MALFORMED);
-            else
-                session_refuse(s, OUTCOME_BODY_MALFORMED, span_of(why));
+            fail(s, OUTCOME_BODY_MALFORMED, span_of(why));
             return false;
         }
         if (event == BODY_END) {
@@ -294,6 +307,7 @@ static int begin_response(struct session *s, const struct head *head)
     enum body_kind kind = ex->response_body.kind;
     bool framed = kind != BODY_UNTIL_CLOSE && (kind != BODY_CHUNKED || ex->client_minor > 0);
     ex->responded = true;
+    ex->head_at = s->record.octets_down + buf_len(&ex->down);
     /* An origin that did not get the whole request would read the next one as its rest. */
     ex->keep_origin = !ex->origin_deaf && response_persists(head) && kind != BODY_UNTIL_CLOSE;
     ex->bound = ex->bound || binding_is_meant(head);
@@ -377,8 +391,7 @@ static bool feed_body(struct session *s, struct span data)
         if (event == BODY_MORE)
             return true;
         if (event == BODY_BAD) {
-            access_record_text(&s->record.detail, span_of(why));
-            session_abort(s, OUTCOME_RESPONSE_MALFORMED);
+            fail(s, OUTCOME_RESPONSE_MALFORMED, span_of(why));
             return false;
         }
         if (event == BODY_END) {
@@ -461,12 +474,10 @@ static bool origin_ended(struct session *s, int error)
         ex->response_ended = true;
         return true;
     }
-    if (ex->responded)
-        session_abort(s, OUTCOME_RESPONSE_INCOMPLETE);
-    else if (may_repeat(ex))
+    if (!ex->responded && may_repeat(ex))
         repeat(s);
     else
-        session_refuse(s, OUTCOME_RESPONSE_INCOMPLETE, session_host(s));
+        fail(s, OUTCOME_RESPONSE_INCOMPLETE, session_host(s));
     return false;
 }
 

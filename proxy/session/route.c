@@ -61,7 +61,9 @@ void route_decide(struct route *r, const struct head *head, const struct policy 
          * it is refused. */
         r->kind = ROUTE_TUNNEL;
         r->class.protocol = PROTOCOL_TUNNEL;
-        if (body_of_request(&r->body, head, &r->why) != 0)
+        if (rewrite_loops(head, name))
+            refuse(r, OUTCOME_LOOP);
+        else if (body_of_request(&r->body, head, &r->why) != 0)
             refuse(r, OUTCOME_BAD_FRAMING);
         else
             decide_host(r, policy);

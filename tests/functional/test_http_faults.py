@@ -650,14 +650,33 @@ def cut_body(client):
     return body
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+
+
 def test_malformed_chunk_in_a_response(proxy, origin):
-    server = origin(answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"))
+    """What the client has had cannot be taken back, but it sees that it is cut."""
+
+    def script(connection):
+        read_request(connection)
+        connection.send(CHUNKED)
+        had_it.wait()
+        connection.send(b"zz\r\n")
+
+    had_it = threading.Event()
+    server = origin(script)
     with Client(proxy) as client:
-        try:
-            assert not client.fetch(f"http://{NAME}:{server.port}/").complete
-        except ConnectionResetError:
-            pass  # the reset has overtaken the head
-    proxy.wait_log(lambda line: line["outcome"] == "response-malformed")
+        client.ask(f"http://{NAME}:{server.port}/")
+        assert client.head().status == 200
+        had_it.set()
+        assert b"0\r\n\r\n" not in (cut_body(client) or b"")
+    proxy.wait_log(lambda line: line["outcome"] == "response-malformed" and line["status"] == 200)
+
+
+def test_malformed_chunk_with_the_response_head(proxy, origin):
+    """Nothing has gone on yet, so the client can be told."""
+    server = origin(answers(CHUNKED + b"zz\r\n"))
+    with Client(proxy) as client:
+        assert_refused(proxy, client.fetch(f"http://{NAME}:{server.port}/"), "response-malformed", address="127.0.0.1")
 
 
 def silent(connection):

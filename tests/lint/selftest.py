@@ -99,6 +99,56 @@ FAMILY_CIRCLE = dict(FAMILY, **{
     "proxy/session/part.c": '#include "proxy/session/a_impl.h"\n#include "proxy/session/b.h"\n',
     "proxy/session/b.h": '#include "proxy/session/a.h"\n',
 })  # fmt: skip
+# A threat model of one promise and one limit, and what these speak of.
+PROMISE = "- **P1** Good. `tests/unit/wire/test_head.c::test_good`,\n  `tests/functional/test_x.py::test_y`\n"
+OPEN = "- **N1** Not tested.\n"
+HEADER = "| key | default | unit | over it | outcome | metric | test |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+LIMIT = "| `limit.head` | 64KiB | octets | refused | `too-large` 431, `cut` | `certferry_heads_total` | none yet |\n"
+FREE = "| `drain.grace` | empty | time | | | | `tests/fuzz/fuzz_head.c` |\n"
+MODEL = PROMISE + OPEN + HEADER + LIMIT + FREE
+PROMISES = {
+    "docs/threat-model.md": MODEL,
+    "conf/settings.h": 'S(limit_head, "limit.head", WEBSERVER, SIZE,   \\\n  "64KiB", 1, 2) \\\n'
+    'S(drain, "drain.grace", WEBSERVER, TEXT, "", 0, 0)\n',
+    "proxy/base/outcome.h": 'X(BIG, "too-large", 431, "x", "y") X(CUT, "cut", 0, NULL, "z") // heads_total\n',
+    "tests/unit/wire/test_head.c": '#include "proxy/wire/head.h"\nstatic void test_good(void **state)\n',
+    "tests/fuzz/fuzz_head.c": "",
+    "tests/functional/test_x.py": "def test_y(proxy):\n    pass\n",
+}
+
+
+def model(text, *changes):
+    """The threat model with this text changed, or added."""
+    page = MODEL.replace(text, changes[0]) if changes else MODEL + text
+    return dict(PROMISES, **{"docs/threat-model.md": page})
+
+
+MODELS = [
+    (PROMISES, None),
+    (model("- **P2** Bad.\n"), "P2 names no test"),
+    (model("- **P2** Bad. `tests/support/x.py` tests/fuzz/fuzz_head.c\n"), "P2 names no test"),
+    (model("- **P1** Again. `tests/fuzz/fuzz_head.c`\n"), "P1 stands behind P1"),
+    (model(PROMISE, ""), "no promise found"),
+    (model(OPEN, "- **N1** Tested. `tests/fuzz/fuzz_head.c`\n"), "threat-model.md:3: N1 names a test"),
+    (model("::test_good", "::test_goo"), "threat-model.md:1: tests/unit/wire/test_head.c has no test_goo"),
+    (model("::test_y", "::test_z"), "threat-model.md:2: tests/functional/test_x.py has no test_z"),
+    (model("test_x.py", "test_z.py"), "tests/functional/test_z.py is not there"),
+    (model("fuzz_head", "fuzz_body"), "tests/fuzz/fuzz_body.c is not there"),
+    (model("Text of `tests/lint/x.py`.\n"), "tests/lint/x.py is not there"),
+    (model(LIMIT, ""), "no row for limit.head"),
+    (model(FREE, ""), None),
+    (model(LIMIT), "limit.head stands twice"),
+    (model("limit.head", "limit.heads"), "conf/settings.h has no key limit.heads"),
+    (model("64KiB", "32KiB"), "the default of limit.head is 64KiB"),
+    (model("431", "413"), "the status of too-large is 431"),
+    (model("`cut`", "`shut`"), "outcome.h has no outcome shut"),
+    (model("heads_total", "feet_total"), "no metric certferry_feet_total"),
+    (model("none yet", ""), 'limit.head names no test, nor "none yet"'),
+    (model("| key | default |", "| key | unit |"), "the columns are"),
+    (model("| refused |", "|"), "6 columns, 7 are due"),
+    (dict(PROMISES, **{"conf/settings.h": ""}), "nothing found in their tables"),
+    ({}, "docs/threat-model.md is not there"),
+]
 TREES = [
     ("includes", FAMILY, None),
     ("includes", FAMILY_CIRCLE, "circle of modules: proxy/session/a -> proxy/session/b -> proxy/session/a"),
@@ -141,6 +191,8 @@ def main():
     for lint, files, expected in TREES:
         tree = {"CMakeLists.txt": CMAKE} if files is None else dict(GOOD, **files)
         results.append(check(lint, tree, expected, "a whole tree"))
+    for files, expected in MODELS:
+        results.append(check("promises", dict(GOOD, **files), expected, "a threat model"))
     print(f"selftest: {len(results)} cases, {results.count(False)} failed")
     return 1 if False in results else 0
 

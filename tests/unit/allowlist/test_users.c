@@ -105,7 +105,8 @@ static void test_find(void **state)
     users_destroy(u);
 }
 
-/* As dear to compute as the first user's: it goes through the same rounds. */
+/* Somebody's: it goes through the same rounds. Always the same for a name, and not for all names.
+ */
 static void test_decoy(void **state)
 {
     struct users *u = users_create();
@@ -117,7 +118,17 @@ static void test_decoy(void **state)
     memset(&data, 0, sizeof data);
     const char *made = crypt_r("anything", users_decoy(u, "nobody"), &data);
     assert_non_null(made);
-    assert_memory_equal(made, BCRYPT, 29); /* kind, cost and salt */
+    assert_memory_equal(made, users_decoy(u, "nobody"), 3); /* the kind */
+    unsigned of_u = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "n%u", i);
+        const char *decoy = users_decoy(u, name);
+        assert_ptr_equal(decoy, users_decoy(u, name));
+        assert_true(decoy == users_find(u, "u") || decoy == users_find(u, "v"));
+        of_u += decoy == users_find(u, "u");
+    }
+    assert_in_range(of_u, 1, 999);
     users_destroy(u);
 }
 
