@@ -1,6 +1,6 @@
 /*
  * session_impl.h - the session's struct and moves, for the files that play its parts: session.c
- * (life), preface.c, request.c, login.c, upstream.c, connect.c, forward.c.
+ * (life), preface.c, request.c, login.c, upstream.c, connect.c, forward*.c.
  *
  * Nobody else includes this. Loop thread only.
  */
@@ -31,7 +31,7 @@ enum session_state {
     SESSION_STATE_COUNT
 };
 
-struct exchange; /* forward.c's own */
+struct exchange; /* forward_impl.h */
 
 struct session {
     struct session_context *ctx;
