@@ -95,6 +95,10 @@ static int tell_metrics(void *arg, struct buf *out)
     if (rc == 0)
         rc = snapshot_print_limits(out, w->snapshot, admission_total(w->shared->admission));
     if (rc == 0)
+        rc = metrics_print_gauge(out, "auth_pending",
+                                 "Password checks counted against auth.pending.max",
+                                 authentication_pending(w->shared->authentication));
+    if (rc == 0)
         rc = buf_printf(
             out,
             "# HELP certferry_roster_members Members of the roster, this proxy included.\n"

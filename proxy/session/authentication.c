@@ -422,6 +422,14 @@ enum outcome authentication_start(struct authentication *a, const struct netloop
     return OUTCOME_COUNT;
 }
 
+size_t authentication_pending(struct authentication *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    size_t pending = a->pending;
+    (void)pthread_mutex_unlock(&a->lock);
+    return pending;
+}
+
 void authentication_cancel(struct authentication_check *c)
 {
     c->on_done = NULL;

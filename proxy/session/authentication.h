@@ -54,6 +54,9 @@ struct authentication_request {
 
 struct authentication_check;
 
+/* Checks waiting or under way, for the metrics. */
+size_t authentication_pending(struct authentication *a);
+
 /*
  * OUTCOME_OK: remembered as right, no callback comes. OUTCOME_AUTH_BUSY or OUTCOME_NO_MEMORY: no
  * callback comes. Otherwise `*check` is set, borrowed until `on_done` or authentication_cancel(),

@@ -192,6 +192,7 @@ def test_silent_strangers_take_no_places(start, web):
     readable, _, _ = select.select([client.sock for client in strangers], [], [], 0)
     assert len(readable) == 17, "more than limit.refusals hear nothing"
     waiting = [client for client in strangers if client.sock not in readable]
+    wait_for(lambda: metric(proxy, "admitted_connections") == 1)  # who asks
     inside = [Client(proxy) for _ in range(4)]
     for client in inside:
         assert client.fetch(web).status == 200

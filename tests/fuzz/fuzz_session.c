@@ -18,11 +18,13 @@
  *   @wait MS          time passes
  *   @refuse N         the next N dials are refused
  *   @hang N, @connect the next N dials hang; until here
- *   @drain, @stop     the proxy is to end; its grace is over
+ *   @reload           the proxy gets its configuration anew
+ *   @drain, @stop     it is to end; its grace is over
  *   @end gone|time    the last scene: all actors leave (so it is without this), or nothing more
  *                     happens but time
  *
- * and before the first actor: @paced, @balancer, @sni match|strict|off, @exchanges N.
+ * and before the first actor: @paced, @balancer, @roomy, @passwords,
+ * @sni match|strict|off, @exchanges N.
  * With SESSION_PRINT in the environment all that was said and heard is printed.
  */
 #include "tests/support/session_judge.h"
@@ -189,6 +191,8 @@ static void move_scene(struct play *play, const char *word, unsigned long n)
         stage_drain();
     else if (strcmp(word, "stop") == 0)
         stage_stop();
+    else if (strcmp(word, "reload") == 0)
+        stage_reload(&play->options);
     turn(play);
 }
 
@@ -200,6 +204,10 @@ static bool prepare(struct play *play, const char *word, const char *rest)
         o->paced = true;
     else if (strcmp(word, "balancer") == 0)
         o->balancer = true;
+    else if (strcmp(word, "roomy") == 0)
+        o->roomy = true;
+    else if (strcmp(word, "passwords") == 0)
+        o->passwords = true;
     else if (strcmp(word, "sni") == 0)
         o->sni = strcmp(rest, "off") == 0      ? STAGE_SNI_OFF
                  : strcmp(rest, "strict") == 0 ? STAGE_SNI_STRICT

@@ -112,7 +112,8 @@ static void read_head(struct reading *r)
         finish(r, "refused", why != NULL ? why : names[result]);
         return;
     }
-    /* An interim response ends with its head (RFC 9112 section 6.3); forward_response.c refuses 101. */
+    /* An interim response ends with its head (RFC 9112 section 6.3); forward_response.c refuses
+     * 101. */
     bool interim = r->kind == HEAD_RESPONSE && h.status < 200;
     int rc = interim                   ? 0
              : r->kind == HEAD_REQUEST ? body_of_request(&r->body, &h, &why)

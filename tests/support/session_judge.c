@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "tests/support/session_fakes.h"
 #include "tests/support/session_record.h"
 #include "tests/support/strict_hello.h"
 
@@ -496,7 +497,7 @@ static void check_exchange_settled(const struct exchange *x)
 /* The next request does not stay in the proxy when nothing is in its way. */
 static void check_client_settled(const struct story *s)
 {
-    bool waits = judge.options->paced;
+    bool waits = judge.options->paced || judge.options->passwords;
     for (unsigned i = 0; stage_origin(i) != NULL; i++)
         waits = waits || stage_origin(i)->hangs || stage_origin(i)->belated;
     if (waits || !is_present(s->end) || s->end->ended || s->answered >= s->count)

@@ -108,15 +108,26 @@ static void read_target(struct asked *a)
     (void)snprintf(a->path, rest.n + 2, "%s%.*s", front, (int)rest.n, rest.p);
 }
 
-static void add_asked(struct story *s, const struct strict_message *m)
+/* Basic credentials of a password that is right: "u:right" and "u:known". */
+static bool has_password(const struct strict_message *m)
+{
+    const struct strict_field *f = strict_find(m, "Proxy-Authorization");
+    if (f == NULL || strict_count(m, "Proxy-Authorization") != 1 || f->value.n < 6 ||
+        strncasecmp(f->value.p, "Basic ", 6) != 0)
+        return false;
+    struct strict_text t = {f->value.p + 6, f->value.n - 6};
+    while (t.n > 0 && t.p[0] == ' ')
+        t = (struct strict_text){t.p + 1, t.n - 1};
+    return strict_is(t, "dTpyaWdodA==") || strict_is(t, "dTprbm93bg==");
+}
+
+static void add_asked(struct story *s, const struct strict_message *m, bool passwords)
 {
     s->asked = realloc(s->asked, (s->count + 1) * sizeof *s->asked);
     assert(s->asked != NULL);
     struct asked *a = &s->asked[s->count++];
-    *a = (struct asked){.m = *m};
-    if (strict_is(m->method, "CONNECT"))
-        a->forwardable = false;
-    else
+    *a = (struct asked){.m = *m, .allowed = !passwords || has_password(m)};
+    if (a->allowed && !strict_is(m->method, "CONNECT"))
         read_target(a);
 }
 
@@ -133,7 +144,7 @@ static size_t header_size(const struct stage_text *t)
     return old ? (size_t)(end - t->p) + 1 : SIZE_MAX;
 }
 
-static void read_requests(struct story *s, size_t at)
+static void read_requests(struct story *s, size_t at, bool passwords)
 {
     const struct stage_text *t = &s->end->sent;
     while (at < t->n) {
@@ -144,11 +155,12 @@ static void read_requests(struct story *s, size_t at)
             strict_release(&m);
             return;
         }
-        add_asked(s, &m);
+        add_asked(s, &m, passwords);
         if (m.verdict != STRICT_WHOLE)
             return;
         at += m.size;
-        if (strict_is(m.method, "CONNECT")) {
+        /* Asked for its password, a client may come again behind it. */
+        if (strict_is(m.method, "CONNECT") && s->asked[s->count - 1].allowed) {
             s->tunnel = m.content_size == 0;
             s->tunnel_at = at;
             return;
@@ -167,7 +179,7 @@ static void read_client(struct session_record *r, unsigned i)
     /* A header that is refused is answered too. */
     s->more = r->options->balancer && at >= s->end->sent.n;
     if (at < s->end->sent.n)
-        read_requests(s, at);
+        read_requests(s, at, r->options->passwords);
 }
 
 /* ---- what origins have heard and said ---- */

@@ -13,7 +13,8 @@
 /* One request of a client, as a strict reader sees it. */
 struct asked {
     struct strict_message m;
-    bool forwardable; /* http:// in absolute form */
+    bool allowed;     /* its password is right, or none is asked for */
+    bool forwardable; /* that, and http:// in absolute form */
     char host[256];   /* small letters, without a last dot */
     unsigned port;
     char *path; /* owned; for the origin */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proxy/session/session.h"
+#include "tests/support/session_fakes.h"
 
 enum {
     ROUNDS_MAX = 20000, /* of one turn: a script has far fewer octets */
@@ -19,13 +20,10 @@ enum {
     NEAR_SEND_BUFFER = 2304 /* the least: what waits for a deaf end waits in the proxy */
 };
 
-/* What the resolver is told apart by: one for each client, so that each dial is known to be its. */
-static char resolver_tag[STAGE_CLIENTS];
-
 static struct stage {
     uv_loop_t loop;
     struct netloop net;
-    struct session_options options;
+    struct session_options *options; /* owned, and its policy */
     struct session_context ctx[STAGE_CLIENTS];
     struct admission *admission;
     struct pacing *pacing;
@@ -37,9 +35,8 @@ static struct stage {
     bool client_there[STAGE_CLIENTS];
     size_t origins;
     unsigned refuse, hang; /* dials to come */
-    unsigned asking;       /* the client whose name was looked up last */
-    char asked[256];
     bool woken;
+    bool roomy;          /* sockets take much, so that turns are long */
     unsigned long moves; /* anything that happened between proxy and system */
     unsigned long tick;
     int lowest_fd;
@@ -62,61 +59,6 @@ int clock_gettime(clockid_t id, struct timespec *now)
     now->tv_sec = (time_t)(time_ns / 1000000000);
     now->tv_nsec = (long)(time_ns % 1000000000);
     return 0;
-}
-
-/* ---- names ---- */
-
-bool __wrap_resolver_cached(struct resolver *r, const char *name, struct resolved *answer);
-struct resolver_ticket *__wrap_resolver_lookup(struct resolver *r, const char *name, resolver_cb cb,
-                                               void *arg);
-void __wrap_resolver_counters(const struct resolver *r, struct resolver_counters *out);
-
-bool stage_allows(const char *name, size_t n)
-{
-    static const char suffix[] = ".ca.test";
-    size_t s = sizeof suffix - 1;
-    for (size_t i = 0; i < n; i++) {
-        if (strchr("abcdefghijklmnopqrstuvwxyz0123456789-_.", name[i]) == NULL || name[i] == '\0')
-            return false;
-    }
-    return (n == s - 1 && memcmp(name, suffix + 1, n) == 0) ||
-           (n > s && memcmp(name + n - s, suffix, s) == 0);
-}
-
-static bool name_begins(const char *name, const char *label)
-{
-    return strncmp(name, label, strlen(label)) == 0;
-}
-
-/* Every name leads to the origins, but for those that lead nowhere or where they must not. */
-bool __wrap_resolver_cached(struct resolver *r, const char *name, struct resolved *answer)
-{
-    assert(stage_allows(name, strlen(name)));
-    stage.asking = (unsigned)((char *)r - resolver_tag);
-    assert(stage.asking < STAGE_CLIENTS);
-    memcpy(stage.asked, name, strlen(name) + 1);
-    bool known = !name_begins(name, "none.");
-    *answer = (struct resolved){.outcome = known ? OUTCOME_OK : OUTCOME_DNS_NOT_FOUND};
-    if (!known)
-        return true;
-    int rc = name_begins(name, "inner.") ? addr_parse(&answer->address[0], SPAN("10.0.0.1"), 0)
-                                         : addr_parse(&answer->address[0], SPAN("127.0.0.1"), 0);
-    assert(rc == 0);
-    answer->count = 1;
-    return true;
-}
-
-struct resolver_ticket *__wrap_resolver_lookup(struct resolver *r, const char *name, resolver_cb cb,
-                                               void *arg)
-{
-    (void)r, (void)name, (void)cb, (void)arg;
-    abort(); /* every answer is cached */
-}
-
-void __wrap_resolver_counters(const struct resolver *r, struct resolver_counters *out)
-{
-    (void)r;
-    *out = (struct resolver_counters){0};
 }
 
 /* ---- descriptors ---- */
@@ -155,7 +97,8 @@ static void end_open(struct stage_end *e, int near)
     *e = (struct stage_end){0};
     int rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd);
     assert(rc == 0);
-    rc = __real_setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    if (!stage.roomy)
+        rc = __real_setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     assert(rc == 0);
     if (near >= 0) {
         rc = dup2(fd[0], near);
@@ -193,9 +136,9 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t size)
     struct stage_end *e = &stage.origin[stage.origins];
     end_open(e, fd);
     stage.origins++;
-    e->client = stage.asking;
+    e->client = session_fakes_asker();
     e->port = port;
-    memcpy(e->host, stage.asked, sizeof e->host);
+    memcpy(e->host, session_fakes_asked(), sizeof e->host);
     if (stage.hang > 0) {
         stage.hang--;
         end_fill(e);
@@ -488,6 +431,7 @@ void stage_wait(uint64_t ms)
 {
     stage_turn();
     time_ns += ms * 1000000;
+    stage.moves += session_fakes_check();
     stage_turn();
 }
 
@@ -574,15 +518,11 @@ static int tell_metrics(void *arg, struct buf *out)
     return buf_add_str(out, "stage 1\n");
 }
 
-/* Immutable, so one serves all stages. */
-static const struct policy *policy_get(void)
+static struct policy *policy_make(void)
 {
     static const struct port_range connect[] = {{443, 443}, {8443, 8443}};
     static const struct port_range http[] = {{80, 80}, {8080, 8080}};
-    static struct policy *kept;
     struct prefix loopback, clients;
-    if (kept != NULL)
-        return kept;
     struct rules *rules = rules_create();
     assert(rules != NULL && rules_add_domain(rules, SPAN("ca.test"), NULL) == 0);
     int rc = prefix_parse(&loopback, SPAN("127.0.0.0/8"));
@@ -599,17 +539,19 @@ static const struct policy *policy_get(void)
                                .client_count = 1,
                                .control_clients = &clients,
                                .control_client_count = 1};
-    kept = policy_create(&o);
-    assert(kept != NULL);
-    return kept;
+    struct policy *made = policy_create(&o);
+    assert(made != NULL);
+    return made;
 }
 
 /* Times as shipped; sizes small, so that short scripts reach them. */
-static void fill_options(const struct stage_options *o)
+static struct session_options *options_make(const struct stage_options *o)
 {
     static struct prefix everybody;
-    stage.options = (struct session_options){
-        .policy = policy_get(),
+    struct session_options *made = malloc(sizeof *made);
+    assert(made != NULL);
+    *made = (struct session_options){
+        .policy = policy_make(),
         .head = {4096, 2048, 32},
         .buffer_octets = STAGE_BUFFER,
         .head_ms = 10000,
@@ -629,14 +571,41 @@ static void fill_options(const struct stage_options *o)
         .sni = o->sni == STAGE_SNI_OFF      ? SESSION_SNI_OFF
                : o->sni == STAGE_SNI_STRICT ? SESSION_SNI_STRICT
                                             : SESSION_SNI_MATCH,
+        .users = o->passwords ? session_fakes_users() : NULL,
         .realm = "stage",
         .forwarded_for = true,
         .name = STAGE_NAME,
     };
     int rc = prefix_parse(&everybody, SPAN("192.0.2.0/24"));
     assert(rc == 0);
-    stage.options.balancers = &everybody;
-    stage.options.balancer_count = o->balancer ? 1 : 0;
+    made->balancers = &everybody;
+    made->balancer_count = o->balancer ? 1 : 0;
+    return made;
+}
+
+static void options_free(struct session_options *o)
+{
+    policy_destroy((struct policy *)o->policy);
+    free(o);
+}
+
+/* The old ones are gone at once: nobody may have kept anything of them. */
+static void options_use(struct session_options *o)
+{
+    const struct upstream_pool_options pool = {.most = 4, .most_per_host = 2, .idle_ms = 30000};
+    struct session_options *old = stage.options;
+    stage.options = o;
+    for (size_t i = 0; i < STAGE_CLIENTS; i++)
+        stage.ctx[i].options = o;
+    upstream_pool_reload(stage.pool, &pool);
+    if (old != NULL)
+        options_free(old);
+}
+
+void stage_reload(const struct stage_options *options)
+{
+    options_use(options_make(options));
+    stage.moves++;
 }
 
 static void on_granted(void *arg)
@@ -650,7 +619,6 @@ static void fill_context(unsigned i)
     struct session_context *ctx = &stage.ctx[i];
     *ctx = (struct session_context){
         .net = stage.net,
-        .options = &stage.options,
         .metrics = &stage.metrics,
         .admission = stage.admission,
         .pacing = stage.pacing,
@@ -661,7 +629,7 @@ static void fill_context(unsigned i)
         .scratch = stage.scratch,
         .scratch_octets = sizeof stage.scratch,
     };
-    ctx->net.resolver = (void *)&resolver_tag[i];
+    ctx->net.resolver = session_fakes_resolver(i);
     list_init(&ctx->sessions);
     list_init(&ctx->paced.granted);
 }
@@ -676,10 +644,10 @@ static int lowest_free_fd(void)
 
 void stage_open(const struct stage_options *options)
 {
-    const struct upstream_pool_options pool = {.most = 4, .most_per_host = 2, .idle_ms = 30000};
     time_stands = true;
     time_ns = UINT64_C(1000000) * 1000000000;
     memset(&stage, 0, sizeof stage);
+    stage.roomy = options->roomy;
     stage.lowest_fd = lowest_free_fd();
     int rc = uv_loop_init(&stage.loop);
     assert(rc == 0);
@@ -693,12 +661,11 @@ void stage_open(const struct stage_options *options)
     assert(stage.admission != NULL && stage.pacing != NULL && stage.pool != NULL);
     admission_set_limits(stage.admission, &(struct admission_limits){STAGE_CLIENTS, 0, 64});
     pacing_set_limits(stage.pacing, options->paced ? 1 : 0, 2);
-    upstream_pool_reload(stage.pool, &pool);
     stage.facts =
         (struct control_facts){NULL, tell_ready, tell_document, tell_document, tell_metrics};
-    fill_options(options);
     for (unsigned i = 0; i < STAGE_CLIENTS; i++)
         fill_context(i);
+    options_use(options_make(options));
 }
 
 static void check_counters(void)
@@ -718,6 +685,7 @@ void stage_close(void)
 {
     assert(stage_is_empty());
     upstream_pool_destroy(stage.pool);
+    options_free(stage.options);
     all_ends(end_close_far);
     check_counters();
     pacing_destroy(stage.pacing);

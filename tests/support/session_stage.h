@@ -3,8 +3,8 @@
  * script: clients, origins, time.
  *
  * A session is made by session_accept() as a worker does it, with the worker's own poller, wheel,
- * pool, pacing and admission. Replaced are, by the linker (--wrap, see tests/CMakeLists.txt): the
- * resolver, which knows each allowed name at once; connect(), which gives the dial one end of a
+ * pool, pacing and admission. Replaced are, by the linker (--wrap, see tests/CMakeLists.txt):
+ * resolver and password check (session_fakes.h); connect(), which gives the dial one end of a
  * socket pair; epoll_wait(), which tells edges as TCP has them; and the clock, which stands still
  * but for stage_wait(). So the same script always gives the same octets, nothing waits and nothing
  * leaves the process. The stage asserts what must hold whatever is played: only allowed names are
@@ -71,6 +71,8 @@ struct stage_options {
     enum stage_sni sni;
     bool paced;             /* one connection an origin, the others wait */
     bool balancer;          /* clients are behind a load balancer: they begin with a PROXY header */
+    bool roomy;             /* sockets take much before they are full */
+    bool passwords;         /* are asked for: see session_fakes.h for the right ones */
     unsigned exchanges_max; /* of one connection; 0: no such limit */
 };
 
@@ -108,10 +110,10 @@ void stage_connect(void);
 void stage_drain(void); /* as a worker that is to end */
 void stage_stop(void);  /* and whose grace is over */
 
+/* New options for what comes; balancer, roomy and passwords stay as they were. */
+void stage_reload(const struct stage_options *options);
+
 /* No session is there any more. */
 bool stage_is_empty(void);
-
-/* Whether `name` is one that the stage's policy allows: ca.test and all below it. */
-bool stage_allows(const char *name, size_t n);
 
 #endif
