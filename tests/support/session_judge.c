@@ -175,8 +175,11 @@ static struct story *story_of(const struct exchange *x)
                      "X-Forwarded-For does not end with the client's address");
         i = (unsigned)(from.p[8] - '1');
     }
-    session_must(judge.story[i].end != NULL, "a request of a client that is not there");
-    return &judge.story[i];
+    struct story *s = &judge.story[i];
+    session_must(s->end != NULL, "a request of a client that is not there");
+    session_must(s->from.n == 0 || strict_same(from, s->from),
+                 "X-Forwarded-For does not end with the address that the balancer gave");
+    return s;
 }
 
 /* `out` is `in`'s content, or its beginning when it is a part. */
@@ -334,7 +337,12 @@ static void check_own(const struct strict_message *m, const struct story *s, siz
  */
 static bool is_refused_head(const struct strict_message *m, struct strict_text method)
 {
-    return strict_is(method, "HEAD") && !is_via_us(m) && m->status >= 400;
+    static const unsigned statuses[] = {400, 414, 431, 501, 505};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        if (m->status == statuses[i])
+            return strict_is(method, "HEAD") && !is_via_us(m);
+    }
+    return false;
 }
 
 /*

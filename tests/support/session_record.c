@@ -171,11 +171,24 @@ static void read_requests(struct story *s, size_t at, bool passwords)
     }
 }
 
+/* Of "PROXY TCP4 from to port port", whose text is the canonical one. */
+static struct strict_text header_source(const struct stage_text *t)
+{
+    static const char before[] = "PROXY TCP4 ";
+    size_t n = sizeof before - 1;
+    const char *end =
+        t->n > n && memcmp(t->p, before, n) == 0 ? memchr(t->p + n, ' ', t->n - n) : NULL;
+    return end != NULL ? (struct strict_text){t->p + n, (size_t)(end - t->p) - n}
+                       : (struct strict_text){"", 0};
+}
+
 static void read_client(struct session_record *r, unsigned i)
 {
     struct story *s = &r->story[i];
     *s = (struct story){.end = stage_client(i)};
     size_t at = r->options->balancer ? header_size(&s->end->sent) : 0;
+    if (r->options->balancer)
+        s->from = header_source(&s->end->sent);
     /* A header that is refused is answered too. */
     s->more = r->options->balancer && at >= s->end->sent.n;
     if (at < s->end->sent.n)

@@ -27,7 +27,8 @@ struct asked {
 /* All that a client has said. */
 struct story {
     struct stage_end *end;
-    struct asked *asked; /* owned */
+    struct strict_text from; /* the client's address by its balancer's word; empty: not known */
+    struct asked *asked;     /* owned */
     size_t count;
     bool more;   /* behind these something else that deserves an answer: a fault or a part */
     bool tunnel; /* the last is a CONNECT: from here its octets */

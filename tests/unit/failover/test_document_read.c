@@ -113,8 +113,8 @@ static struct policy *policy_usual(void)
 static struct member member_of(unsigned i)
 {
     static const char *const zones[] = {"plant7", "", "W\xc3\xbcrzburg \"\\\x01\x7f",
-                                        "123456789 123456789 123456789 123456789 123456789 "
-                                        "123456789 123"};
+                                        ("123456789 123456789 123456789 123456789 123456789 "
+                                         "123456789 123")};
     struct member m = {.protocol = i % 3 == 0 ? MEMBER_HTTPS_CONNECT : MEMBER_HTTP_CONNECT,
                        .port = (uint16_t)(i % 5 == 0 ? 65535 : i + 1),
                        .weight = i % 100 + 1,

@@ -45,7 +45,7 @@ static int teardown(void **state)
 }
 
 /* Puts a fresh connection into the pool; returns its far end. */
-static int put(const char *host, uint64_t user)
+static int put_as(const char *host, uint64_t user, bool bound)
 {
     int fd[2];
     struct stream s;
@@ -53,10 +53,15 @@ static int put(const char *host, uint64_t user)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
     stream_init(&s, on_ready);
     assert_int_equal(stream_open(&s, net.poller, fd[0]), 0);
-    const struct upstream_idle what = {.bound = false};
+    const struct upstream_idle what = {.bound = bound};
     upstream_pool_put(pool, &key, &what, &s);
     assert_false(stream_is_open(&s));
     return fd[1];
+}
+
+static int put(const char *host, uint64_t user)
+{
+    return put_as(host, user, false);
 }
 
 /* Takes one; returns whether there was one. With `peer`, it must be that connection's near end. */
@@ -156,6 +161,22 @@ static void test_reload_closes_all(void **state)
     (void)close(b);
 }
 
+/* Whoever has authenticated on a connection gets it again, and nobody else. */
+static void test_bound_ones_are_for_their_user(void **state)
+{
+    (void)state;
+    int anna = put_as("a.example", ANNA, true);
+    turn();
+    assert_false(take("a.example", 80, BERT, -1));
+    assert_false(take("a.example", 80, NOBODY, -1));
+    int bert = put("a.example", BERT);
+    turn();
+    assert_true(take("a.example", 80, NOBODY, bert));
+    assert_true(take("a.example", 80, ANNA, anna));
+    (void)close(anna);
+    (void)close(bert);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +185,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unread_octets_and_fins_throw_it_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds_push_out_the_oldest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reload_closes_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bound_ones_are_for_their_user, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, NOBODY, NOBODY);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
