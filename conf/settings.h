@@ -114,6 +114,10 @@
       "octets of all buffers together; near it new connections are refused with 503")              \
     S(limit_tunnel_buffer, "limit.tunnel.buffer", WEBSERVER, SIZE, "64KiB", 4096, 16777216,        \
       RELOAD, "octets waiting in us for a slow receiver, each direction of a tunnel or body")      \
+    S(limit_pipes, "limit.pipes", WEBSERVER, NUMBER, "16", 0, 4096, RELOAD,                        \
+      "kernel pipes of each worker thread, through which busy tunnels go uncopied; 0: none")       \
+    S(limit_pipe, "limit.pipe", WEBSERVER, SIZE, "1MiB", 65536, 1048576, RELOAD,                   \
+      "octets that may wait in such a pipe for a slow receiver, besides limit.tunnel.buffer")      \
     S(limit_upstream_idle, "limit.upstream.idle", WEBSERVER, NUMBER, "64", 0, 65536, RELOAD,       \
       "idle connections to origins kept by each worker thread")                                    \
     S(limit_upstream_idle_per_host, "limit.upstream.idle.per.host", WEBSERVER, NUMBER, "8", 0,     \

@@ -118,9 +118,9 @@ static const char *const loop_thread[] = {
 };
 
 static const char *const network[] = {
-    "bind",       "connect",    "accept4",     "accept",      "listen", "shutdown",
-    "getsockopt", "setsockopt", "getsockname", "getpeername", "sendto", "recvfrom",
-    "sendmsg",    "recvmsg",    "recvmmsg",    "sendmmsg",
+    "bind",       "connect",    "accept4",     "accept",      "listen",   "shutdown",
+    "getsockopt", "setsockopt", "getsockname", "getpeername", "sendto",   "recvfrom",
+    "splice",     "sendmsg",    "recvmsg",     "recvmmsg",    "sendmmsg",
 };
 
 /* What is asked for over a ring no filter sees, and libuv makes one for each loop if it can;

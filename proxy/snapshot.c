@@ -324,6 +324,8 @@ static void build_limits(struct snapshot *s, const struct settings *st)
     s->upstream_per_host_max = (size_t)st->limit_upstream_per_host;
     s->queue_max = (size_t)st->queue_max;
     s->memory_max = (size_t)st->limit_memory;
+    s->pipes_max = (size_t)st->limit_pipes;
+    s->pipe_octets = (size_t)st->limit_pipe;
 }
 
 /* ---- failover.properties ---- */
@@ -455,6 +457,8 @@ int snapshot_print_limits(struct buf *out, const struct snapshot *s, size_t conn
         {"limit.fields", o->head.fields},
         {"limit.body.rate", o->body_rate},
         {"limit.tunnel.buffer", o->buffer_octets},
+        {"limit.pipes", s->pipes_max},
+        {"limit.pipe", s->pipe_octets},
         {"queue.max", s->queue_max},
         {"auth.pending.max", s->authentication.pending_max},
     };

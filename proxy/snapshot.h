@@ -26,6 +26,8 @@ struct snapshot {
     struct roster *roster; /* counted */
     struct session_options session;
     struct upstream_pool_options pool;
+    size_t pipes_max;   /* of each worker */
+    size_t pipe_octets; /* of each */
     struct resolver_options resolver;
     char *resolver_servers;       /* owned */
     struct port_range *raw_ports; /* owned */

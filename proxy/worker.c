@@ -149,6 +149,7 @@ static void apply_snapshot(struct worker *w, struct snapshot *next)
     w->snapshot = next;
     w->ctx.options = &next->session;
     upstream_pool_reload(w->ctx.pool, &next->pool);
+    pipes_set_limits(w->ctx.pipes, next->pipes_max, next->pipe_octets);
     document_release(&w->pvd);
     document_release(&w->pac);
     int rc = resolver_reload(w->ctx.net.resolver, &next->resolver);
@@ -175,6 +176,7 @@ static void end_if_empty(struct worker *w)
         return;
     w->ending = true;
     upstream_pool_destroy(w->ctx.pool);
+    pipes_destroy(w->ctx.pipes);
     resolver_destroy(w->ctx.net.resolver);
     poller_destroy(w->ctx.net.poller);
     deadlines_destroy(w->ctx.net.deadlines);
@@ -233,10 +235,12 @@ static int open_loop(struct worker *w)
     if (rc != 0)
         return rc;
     w->ctx.pool = upstream_pool_create(net);
+    w->ctx.pipes = pipes_create();
     w->ctx.scratch = malloc(SCRATCH_OCTETS);
-    if (w->ctx.pool == NULL || w->ctx.scratch == NULL)
+    if (w->ctx.pool == NULL || w->ctx.pipes == NULL || w->ctx.scratch == NULL)
         return -ENOMEM;
     upstream_pool_reload(w->ctx.pool, &w->snapshot->pool);
+    pipes_set_limits(w->ctx.pipes, w->snapshot->pipes_max, w->snapshot->pipe_octets);
     return 0;
 }
 

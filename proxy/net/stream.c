@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -78,6 +79,32 @@ ssize_t stream_send(struct stream *s, const void *from, size_t size)
     if ((size_t)n < size)
         s->can_write = false;
     return n;
+}
+
+static ssize_t splice_some(int from, int to, size_t size)
+{
+    ssize_t n;
+    do {
+        n = splice(from, NULL, to, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* A short move is no sign: a pipe is full of small pieces long before it is full of octets. */
+ssize_t stream_receive_into(struct stream *s, int fd, size_t size)
+{
+    ssize_t n = splice_some(s->fd, fd, size);
+    if (n <= 0)
+        s->can_read = false;
+    return n;
+}
+
+ssize_t stream_send_from(struct stream *s, int fd, size_t size)
+{
+    ssize_t n = splice_some(fd, s->fd, size); /* SIGPIPE is ignored (server.c) */
+    if (n <= 0)
+        s->can_write = false;
+    return n == 0 ? -EPIPE : n;
 }
 
 void stream_shutdown(struct stream *s)

@@ -53,6 +53,13 @@ ssize_t stream_receive(struct stream *s, void *to, size_t size);
 /* Octets taken (> 0), -EAGAIN or another negative errno. */
 ssize_t stream_send(struct stream *s, const void *from, size_t size);
 
+/*
+ * The same from or into the pipe `fd`, uncopied (splice(2)); results as above. The pipe must have
+ * room or octets, so that -EAGAIN is the socket's word.
+ */
+ssize_t stream_receive_into(struct stream *s, int fd, size_t size);
+ssize_t stream_send_from(struct stream *s, int fd, size_t size);
+
 /* Sends our FIN behind what was sent. Twice is harmless. */
 void stream_shutdown(struct stream *s);
 

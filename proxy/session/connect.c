@@ -51,7 +51,7 @@ static bool collect_early(struct session *s)
 
 void connect_begin(struct session *s, const struct route *r)
 {
-    tunnel_init(&s->tunnel, s->ctx->options->buffer_octets);
+    tunnel_init(&s->tunnel, s->ctx->options->buffer_octets, s->ctx->pipes);
     upstream_seek(s, &r->host);
     if (s->state == SESSION_QUEUED || s->state == SESSION_CONNECT)
         (void)collect_early(s);

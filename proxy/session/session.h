@@ -18,6 +18,7 @@
 #include "proxy/control/control.h"
 #include "proxy/net/dial.h"
 #include "proxy/net/netloop.h"
+#include "proxy/net/pipes.h"
 #include "proxy/session/admission.h"
 #include "proxy/session/authentication.h"
 #include "proxy/session/pacing.h"
@@ -61,6 +62,7 @@ struct session_context {
     struct pacing_worker paced; /* this worker's place in it */
     struct authentication *authentication;
     struct upstream_pool *pool;
+    struct pipes *pipes;               /* NULL: all is copied */
     const struct control_facts *facts; /* what the own pages tell; see control.h */
     unsigned worker;
     uint64_t accepted; /* sessions so far */

@@ -3,12 +3,14 @@
 #include <assert.h>
 #include <errno.h>
 
-enum { TURN_RECEIVES = 16 /* of one way in one turn: 1 MiB with the default buffer */ };
+enum {
+    TURN_RECEIVES = 16,       /* of one way in one turn: 1 MiB with the default buffer */
+    TURN_OCTETS = 1024 * 1024 /* the same when they are spliced */
+};
 
-void tunnel_init(struct tunnel *t, size_t max)
+void tunnel_init(struct tunnel *t, size_t max, struct pipes *pipes)
 {
-    *t = (struct tunnel){0};
-    t->receive_max = max;
+    *t = (struct tunnel){.pipes = pipes, .receive_max = max};
     buf_init(&t->way[TUNNEL_UP].waiting, max);
     buf_init(&t->way[TUNNEL_DOWN].waiting, max);
 }
@@ -24,10 +26,19 @@ void tunnel_take_early(struct tunnel *t, unsigned way, struct buf *early)
     buf_init(early, early_max);
 }
 
+static void give_pipe(struct tunnel *t, struct tunnel_way *w)
+{
+    if (w->pipe != NULL)
+        pipes_give(t->pipes, w->pipe);
+    w->pipe = NULL;
+}
+
 void tunnel_release(struct tunnel *t)
 {
-    buf_release(&t->way[TUNNEL_UP].waiting);
-    buf_release(&t->way[TUNNEL_DOWN].waiting);
+    for (unsigned way = TUNNEL_UP; way <= TUNNEL_DOWN; way++) {
+        buf_release(&t->way[way].waiting);
+        give_pipe(t, &t->way[way]);
+    }
 }
 
 bool tunnel_half_closed(const struct tunnel *t)
@@ -50,10 +61,26 @@ static bool way_send(struct tunnel_way *w, struct stream *to, const char *data, 
     return true;
 }
 
+/* Brings what is in the pipe on. False: the receiver is gone. */
+static bool way_drain(struct tunnel *t, struct tunnel_way *w, struct stream *to)
+{
+    while (pipe_len(w->pipe) > 0 && to->can_write) {
+        ssize_t n = pipe_drain(w->pipe, to);
+        if (n < 0)
+            return n == -EAGAIN;
+        w->octets += (uint64_t)n;
+    }
+    if (pipe_len(w->pipe) == 0)
+        give_pipe(t, w);
+    return true;
+}
+
 /* Brings waiting octets on. False: the receiver is gone. */
-static bool way_flush(struct tunnel_way *w, struct stream *to)
+static bool way_flush(struct tunnel *t, struct tunnel_way *w, struct stream *to)
 {
     size_t taken;
+    if (w->pipe != NULL)
+        return way_drain(t, w, to);
     if (buf_len(&w->waiting) == 0)
         return true;
     bool alive = way_send(w, to, buf_head(&w->waiting), buf_len(&w->waiting), &taken);
@@ -63,19 +90,49 @@ static bool way_flush(struct tunnel_way *w, struct stream *to)
     return alive;
 }
 
-/* One receive and its send. False: nothing more can move now. `*broke` when an end is gone. */
-static bool way_step(struct tunnel_way *w, struct stream *from, struct stream *to, char *scratch,
-                     size_t size, bool *from_broke, bool *to_broke)
+static bool way_is_clear(const struct tunnel_way *w)
 {
+    return w->pipe == NULL && buf_len(&w->waiting) == 0;
+}
+
+/* What a sender's end means: `n` is 0 at its FIN, or a negative errno. */
+static void way_end(struct tunnel_way *w, ssize_t n, bool *from_broke)
+{
+    w->ended = true;
+    w->fin = n == 0;
+    *from_broke = n < 0;
+}
+
+/* One fill of a pipe and its drain. False: nothing more can move now. */
+static bool way_splice(struct tunnel *t, struct tunnel_way *w, struct stream *from,
+                       struct stream *to, size_t size, bool *from_broke, bool *to_broke)
+{
+    ssize_t n = pipe_fill(w->pipe, from);
+    if (n <= 0) {
+        give_pipe(t, w);
+        if (n != -EAGAIN)
+            way_end(w, n, from_broke);
+        return n != -EAGAIN;
+    }
+    w->bulk = (size_t)n >= size;
+    *to_broke = !way_drain(t, w, to);
+    return !*to_broke;
+}
+
+/* One receive and its send. False: nothing more can move now. `*broke` when an end is gone. */
+static bool way_step(struct tunnel *t, struct tunnel_way *w, struct stream *from, struct stream *to,
+                     char *scratch, size_t size, bool *from_broke, bool *to_broke)
+{
+    if (w->bulk && t->pipes != NULL && (w->pipe = pipes_take(t->pipes)) != NULL)
+        return way_splice(t, w, from, to, size, from_broke, to_broke);
     ssize_t n = stream_receive(from, scratch, size);
     if (n == -EAGAIN)
         return false;
     if (n <= 0) {
-        w->ended = true;
-        w->fin = n == 0;
-        *from_broke = n < 0;
+        way_end(w, n, from_broke);
         return true;
     }
+    w->bulk = (size_t)n == size;
     size_t taken;
     if (!way_send(w, to, scratch, (size_t)n, &taken)) {
         *to_broke = true;
@@ -88,23 +145,22 @@ static bool way_step(struct tunnel_way *w, struct stream *from, struct stream *t
 }
 
 /* True when anything moved. */
-static bool way_pump(struct tunnel_way *w, struct stream *from, struct stream *to, char *scratch,
-                     size_t size, bool *from_broke, bool *to_broke)
+static bool way_pump(struct tunnel *t, struct tunnel_way *w, struct stream *from, struct stream *to,
+                     char *scratch, size_t size, bool *from_broke, bool *to_broke)
 {
     uint64_t before = w->octets;
-    if (!way_flush(w, to))
+    if (!way_flush(t, w, to))
         *to_broke = true;
     unsigned turns = TURN_RECEIVES;
-    while (!*to_broke && !w->ended && buf_len(&w->waiting) == 0 && from->can_read &&
-           to->can_write) {
-        if (turns-- == 0) {
+    while (!*to_broke && !w->ended && way_is_clear(w) && from->can_read && to->can_write) {
+        if (turns-- == 0 || w->octets - before >= TURN_OCTETS) {
             stream_resume(from);
             break;
         }
-        if (!way_step(w, from, to, scratch, size, from_broke, to_broke))
+        if (!way_step(t, w, from, to, scratch, size, from_broke, to_broke))
             break;
     }
-    bool fin = !w->closed && w->ended && buf_len(&w->waiting) == 0;
+    bool fin = !w->closed && w->ended && way_is_clear(w);
     if (fin) {
         w->closed = true;
         stream_shutdown(to);
@@ -113,9 +169,10 @@ static bool way_pump(struct tunnel_way *w, struct stream *from, struct stream *t
 }
 
 /* Nothing can be delivered to an end that is gone; what it sent before still can, the other way. */
-static void give_up_way(struct tunnel_way *w)
+static void give_up_way(struct tunnel *t, struct tunnel_way *w)
 {
     buf_release(&w->waiting);
+    give_pipe(t, w);
     w->ended = w->closed = true;
 }
 
@@ -127,8 +184,8 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
     if (size > t->receive_max)
         size = t->receive_max;
     bool client_before = t->client_broke, origin_before = t->origin_broke;
-    bool moved = way_pump(up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
-    if (way_pump(down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
+    bool moved = way_pump(t, up, client, origin, scratch, size, &t->client_broke, &t->origin_broke);
+    if (way_pump(t, down, origin, client, scratch, size, &t->origin_broke, &t->client_broke))
         moved = true;
     if (up->starved || down->starved)
         return TUNNEL_CLOSED;
@@ -140,9 +197,9 @@ enum tunnel_status tunnel_pump(struct tunnel *t, struct stream *client, struct s
     if (t->origin_broke && !origin_before)
         t->origin_reset = !down->fin;
     if (t->client_broke)
-        give_up_way(down);
+        give_up_way(t, down);
     if (t->origin_broke)
-        give_up_way(up);
+        give_up_way(t, up);
     /* A receiver that is gone may have left octets of its own to read: they go out before the end.
      */
     if (t->client_broke && t->origin_broke)

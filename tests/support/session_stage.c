@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -68,6 +69,8 @@ int __wrap_close(int fd);
 int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t size);
 ssize_t __wrap_recv(int fd, void *to, size_t size, int flags);
 ssize_t __wrap_send(int fd, const void *from, size_t size, int flags);
+ssize_t __wrap_splice(int in, off_t *in_at, int out, off_t *out_at, size_t size, unsigned flags);
+ssize_t __real_splice(int in, off_t *in_at, int out, off_t *out_at, size_t size, unsigned flags);
 int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
 int __wrap_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout);
 int __real_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
@@ -185,6 +188,22 @@ ssize_t __wrap_send(int fd, const void *from, size_t size, int flags)
     stage.moves += n >= 0;
     if (e != NULL && n < (ssize_t)size)
         e->awaits_room = true;
+    return n;
+}
+
+/* For what does not copy. Told also of a short move that found room: an edge too many, here only.
+ */
+ssize_t __wrap_splice(int in, off_t *in_at, int out, off_t *out_at, size_t size, unsigned flags)
+{
+    struct stage_end *from = end_of(in), *to = end_of(out);
+    ssize_t n = __real_splice(in, in_at, out, out_at, size, flags);
+    stage.moves += n >= 0;
+    if (to != NULL && n < (ssize_t)size)
+        to->awaits_room = true;
+    if (n == 0 && size > 0 && from != NULL && from->reset) {
+        errno = ECONNRESET;
+        return -1;
+    }
     return n;
 }
 
@@ -648,6 +667,7 @@ void stage_open(const struct stage_options *options)
     time_ns = UINT64_C(1000000) * 1000000000;
     memset(&stage, 0, sizeof stage);
     stage.roomy = options->roomy;
+    (void)signal(SIGPIPE, SIG_IGN); /* as server.c does */
     stage.lowest_fd = lowest_free_fd();
     int rc = uv_loop_init(&stage.loop);
     assert(rc == 0);

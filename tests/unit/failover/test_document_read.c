@@ -424,6 +424,7 @@ static void test_hostile_octets(void **state)
         {"plant7\",\"state", "plant\xed\xa0\x80\",\"state", 5, "not UTF-8"},
         {"plant7\",\"state", "plant\xf4\x90\x80\x80\",\"state", 5, "not UTF-8"},
         {"plant7\",\"state", "plant\n\",\"state", 5, "control character in a string"},
+        {"plant7\",\"state", "plant\x1f\",\"state", 5, "control character in a string"},
         {"plant7\",\"state", "plant\\u0000\",\"state", 11, "NUL in a string"},
         {"plant7\",\"state", "plant\\ud83d\",\"state", 11, "surrogate without its second half"},
         {"plant7\",\"state", "plant\\ude00\",\"state", 11, "surrogate without its first half"},

@@ -2,6 +2,7 @@
  * resets end it. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@ static uv_loop_t loop;
 static struct poller *poller;
 static struct stream client, origin;
 static struct tunnel tunnel;
+static struct pipes *pipes;
 static int client_peer, origin_peer; /* the far ends */
 static char scratch[65536];
 
@@ -39,11 +41,14 @@ static int open_end(struct stream *s)
 static int setup(void **state)
 {
     (void)state;
+    (void)signal(SIGPIPE, SIG_IGN); /* as server.c does */
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(poller_create(&poller, &loop), 0);
     client_peer = open_end(&client);
     origin_peer = open_end(&origin);
-    tunnel_init(&tunnel, MAX);
+    pipes = pipes_create();
+    pipes_set_limits(pipes, 2, 65536);
+    tunnel_init(&tunnel, MAX, pipes);
     return 0;
 }
 
@@ -51,6 +56,7 @@ static int teardown(void **state)
 {
     (void)state;
     tunnel_release(&tunnel);
+    pipes_destroy(pipes);
     stream_close(&client);
     stream_close(&origin);
     (void)close(client_peer);
@@ -164,7 +170,7 @@ static void test_starved_tunnel_ends(void **state)
     enum tunnel_status status = TUNNEL_MOVED;
     (void)state;
     tunnel_release(&tunnel);
-    tunnel_init(&tunnel, sizeof octets);
+    tunnel_init(&tunnel, sizeof octets, NULL);
     buf_budget_set(16384); /* nobody reads at the other end, so something must wait soon */
     for (unsigned i = 0; i < 1000 && status != TUNNEL_CLOSED; i++) {
         (void)write(client_peer, octets, sizeof octets);
@@ -182,6 +188,7 @@ static void test_early_octets_do_not_raise_the_limit(void **state)
     static char octets[4 * MAX];
     struct buf early;
     (void)state;
+    pipes_set_limits(pipes, 0, 65536);
     buf_init(&early, sizeof octets);
     assert_int_equal(buf_add(&early, octets, sizeof octets), 0);
     tunnel_take_early(&tunnel, TUNNEL_UP, &early);
@@ -193,6 +200,68 @@ static void test_early_octets_do_not_raise_the_limit(void **state)
     }
     assert_in_range(buf_len(&tunnel.way[TUNNEL_UP].waiting), 1, MAX);
     buf_release(&early);
+}
+
+/* Pours 4 MiB in at one end and reads them at the other, checking them; the most that waited. */
+static size_t pour(void)
+{
+    enum { ALL = 4 * 1024 * 1024 };
+    static unsigned char some[100000];
+    size_t sent = 0, got = 0, most = 0;
+    for (unsigned turns = 0; got < ALL && turns < 100000; turns++) {
+        size_t n = ALL - sent < sizeof some ? ALL - sent : sizeof some;
+        for (size_t i = 0; i < n; i++)
+            some[i] = (unsigned char)((sent + i) * 31 >> 3);
+        ssize_t took = n > 0 ? write(origin_peer, some, n) : 0;
+        sent += took > 0 ? (size_t)took : 0;
+        (void)turn();
+        struct tunnel_way *w = &tunnel.way[TUNNEL_DOWN];
+        size_t waits = buf_len(&w->waiting) + (w->pipe != NULL ? pipe_len(w->pipe) : 0);
+        most = waits > most ? waits : most;
+        ssize_t came = turns % 3 == 0 ? read(client_peer, some, sizeof some) : 0;
+        for (ssize_t i = 0; i < came; i++)
+            assert_int_equal(some[i], (unsigned char)((got + (size_t)i) * 31 >> 3));
+        got += came > 0 ? (size_t)came : 0;
+    }
+    assert_int_equal(got, ALL);
+    assert_int_equal(tunnel.way[TUNNEL_DOWN].octets, ALL);
+    assert_null(tunnel.way[TUNNEL_DOWN].pipe); /* nothing is held when nothing moves */
+    return most;
+}
+
+static void test_bulk_through_a_pipe(void **state)
+{
+    (void)state;
+    size_t most = pour();
+    assert_in_range(most, MAX + 1, MAX + 65536);
+}
+
+static void test_bulk_without_pipes(void **state)
+{
+    (void)state;
+    pipes_set_limits(pipes, 0, 65536);
+    assert_in_range(pour(), 1, MAX);
+}
+
+/* The pipe that a receiver left full is not lent to anybody else. */
+static void test_pipe_with_lost_octets(void **state)
+{
+    static char octets[65536];
+    (void)state;
+    for (unsigned i = 0; i < 1000 && tunnel.way[TUNNEL_DOWN].pipe == NULL; i++) {
+        (void)write(origin_peer, octets, sizeof octets);
+        (void)turn();
+    }
+    assert_non_null(tunnel.way[TUNNEL_DOWN].pipe);
+    tunnel_release(&tunnel);
+    struct pipe *next = pipes_take(pipes);
+    assert_non_null(next);
+    assert_int_equal(pipe_len(next), 0);
+    assert_int_equal(write(client_peer, "new", 3), 3);
+    (void)uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(pipe_fill(next, &client), 3);
+    assert_int_equal(pipe_drain(next, &origin), 3);
+    pipes_give(pipes, next);
 }
 
 static void test_octets_before_a_break_still_arrive(void **state)
@@ -225,6 +294,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_receiver, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stopped_receiver_stops_the_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(test_octets_before_a_break_still_arrive, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bulk_through_a_pipe, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bulk_without_pipes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipe_with_lost_octets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_starved_tunnel_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_early_octets_do_not_raise_the_limit, setup, teardown),
     };

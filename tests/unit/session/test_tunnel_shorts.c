@@ -50,7 +50,7 @@ static void carry_through(const struct faults_io *plan)
         stream_init(&end[i], on_ready);
         assert_int_equal(stream_open(&end[i], poller, fd[i][0]), 0);
     }
-    tunnel_init(&t, 1024);
+    tunnel_init(&t, 1024, NULL);
     assert_int_equal(write(fd[0][1], sent, OCTETS), OCTETS);
     assert_int_equal(shutdown(fd[0][1], SHUT_WR), 0);
     ssize_t n = -1;
