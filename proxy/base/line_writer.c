@@ -5,19 +5,29 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 
+enum {
+    GATHER_MS = 20,       /* lines that come so soon behind the first are written with it */
+    GATHER_OCTETS = 65536 /* unless there are so many */
+};
+
 struct line_writer {
     int fd;
+    bool is_file; /* takes all at once, and has no reader who could stop */
     void (*on_started)(void *arg);
     void *arg;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t news;
     struct buf queue;    /* under lock */
+    struct buf written;  /* the thread's: the last batch's memory, for the next one */
+    bool asleep;         /* under lock: the first line must wake the thread */
     uint64_t dropped;    /* under lock */
     bool ending;         /* under lock */
     uint64_t give_up_ms; /* under lock; when ending */
@@ -38,19 +48,37 @@ static void write_all(struct line_writer *w, struct span text)
 {
     while (text.len > 0) {
         struct pollfd p = {.fd = w->fd, .events = POLLOUT};
-        int ready = poll(&p, 1, 200);
+        int ready = w->is_file ? 1 : poll(&p, 1, 200);
         if (ready <= 0) {
             if (!patience_left(w))
                 return;
             continue;
         }
         /* A pipe that polls writable takes PIPE_BUF octets without blocking. */
-        size_t piece = text.len < 4096 ? text.len : 4096;
+        size_t piece = w->is_file || text.len < 4096 ? text.len : 4096;
         ssize_t n = write(w->fd, text.ptr, piece);
         if (n < 0 && errno != EINTR && errno != EAGAIN)
             return; /* nobody reads any more: the rest is lost, the proxy goes on */
         if (n > 0)
             text = (struct span){text.ptr + n, text.len - (size_t)n};
+    }
+}
+
+/* Under the lock: until a batch is there. To wake for each line would cost more than the line. */
+static void gather(struct line_writer *w)
+{
+    struct timespec until;
+    while (buf_len(&w->queue) == 0 && !w->ending) {
+        w->asleep = true;
+        (void)pthread_cond_wait(&w->news, &w->lock);
+    }
+    w->asleep = false;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += GATHER_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (buf_len(&w->queue) < GATHER_OCTETS && !w->ending &&
+           pthread_cond_timedwait(&w->news, &w->lock, &until) == 0) {
     }
 }
 
@@ -61,17 +89,30 @@ static void *writer_main(void *arg)
         w->on_started(w->arg);
     for (;;) {
         (void)pthread_mutex_lock(&w->lock);
-        while (buf_len(&w->queue) == 0 && !w->ending)
-            (void)pthread_cond_wait(&w->news, &w->lock);
+        gather(w);
         struct buf batch = w->queue;
-        buf_init(&w->queue, batch.max);
+        w->queue = w->written;
         bool ending = w->ending;
         (void)pthread_mutex_unlock(&w->lock);
+        if (buf_len(&batch) > 0)
+            write_all(w, buf_span(&batch));
+        buf_consume(&batch, buf_len(&batch));
+        if (batch.cap > 2 * GATHER_OCTETS)
+            buf_release(&batch); /* after a flood */
+        w->written = batch;
         if (buf_len(&batch) == 0 && ending)
             return NULL;
-        write_all(w, buf_span(&batch));
-        buf_release(&batch);
     }
+}
+
+/* Waits are counted on the steady clock. */
+static void init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(condition, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
 }
 
 struct line_writer *line_writer_create(int fd, size_t queue_octets, void (*on_started)(void *arg),
@@ -80,12 +121,15 @@ struct line_writer *line_writer_create(int fd, size_t queue_octets, void (*on_st
     struct line_writer *w = calloc(1, sizeof *w);
     if (w == NULL)
         return NULL;
+    struct stat st;
     w->fd = fd;
+    w->is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     w->on_started = on_started;
     w->arg = arg;
     buf_init(&w->queue, queue_octets);
+    buf_init(&w->written, queue_octets);
     (void)pthread_mutex_init(&w->lock, NULL);
-    (void)pthread_cond_init(&w->news, NULL);
+    init_condition(&w->news);
     if (pthread_create(&w->thread, NULL, writer_main, w) != 0) {
         (void)pthread_cond_destroy(&w->news);
         (void)pthread_mutex_destroy(&w->lock);
@@ -98,11 +142,13 @@ struct line_writer *line_writer_create(int fd, size_t queue_octets, void (*on_st
 void line_writer_put(struct line_writer *w, struct span line)
 {
     (void)pthread_mutex_lock(&w->lock);
-    bool was_empty = buf_len(&w->queue) == 0;
+    bool was_enough = buf_len(&w->queue) >= GATHER_OCTETS;
     if (buf_add_span(&w->queue, line) != 0)
         w->dropped++;
+    bool wake = w->asleep || (!was_enough && buf_len(&w->queue) >= GATHER_OCTETS);
+    w->asleep = false;
     (void)pthread_mutex_unlock(&w->lock);
-    if (was_empty)
+    if (wake)
         (void)pthread_cond_signal(&w->news);
 }
 
@@ -132,5 +178,6 @@ void line_writer_destroy(struct line_writer *w, unsigned patience_ms)
     (void)pthread_cond_destroy(&w->news);
     (void)pthread_mutex_destroy(&w->lock);
     buf_release(&w->queue);
+    buf_release(&w->written);
     free(w);
 }
