@@ -17,6 +17,12 @@ bool forward_midway(const struct session *s)
     return s->exchange != NULL && s->record.octets_down > 0 && buf_len(&s->exchange->down) > 0;
 }
 
+bool forward_is_cut(const struct session *s)
+{
+    const struct exchange *ex = s->exchange;
+    return ex != NULL && ex->responded && s->record.octets_down > ex->head_at;
+}
+
 void forward_account(struct session *s)
 {
     struct exchange *ex = s->exchange;

@@ -429,6 +429,10 @@ void session_drain_all(struct session_context *ctx)
 void session_close_all(struct session_context *ctx)
 {
     LIST_EACH_SAFE (at, after, &ctx->sessions) {
-        session_close(LIST_ITEM(at, struct session, node), OUTCOME_DRAIN_ENDED);
+        struct session *s = LIST_ITEM(at, struct session, node);
+        if (forward_is_cut(s))
+            session_abort(s, OUTCOME_DRAIN_ENDED);
+        else
+            session_close(s, OUTCOME_DRAIN_ENDED);
     }
 }

@@ -142,6 +142,7 @@ void forward_established(struct session *s);
 void forward_ready(struct session *s);
 void forward_due(struct session *s);
 bool forward_midway(const struct session *s); /* part of a 1xx response is on its way down */
+bool forward_is_cut(const struct session *s); /* the client has a response, but not all of it */
 void forward_account(struct session *s);      /* octets into record and metrics, once */
 void forward_release(struct session *s);      /* frees the exchange; harmless when there is none */
 

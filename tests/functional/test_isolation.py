@@ -116,6 +116,26 @@ def test_no_answer_inside_another(certferry, enroll_settings, origin):
     assert b" 504 " not in data
 
 
+def test_drain_does_not_end_a_response_quietly(certferry, enroll_settings, origin):
+    """One that its origin's close should end: a FIN of ours would be taken for that."""
+
+    def script(connection):
+        connection.read_until()
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\npart of it")
+        connection.read_to_end()
+
+    server = origin(script)
+    proxy = certferry(enroll_settings | {"drain.grace": "200ms"})
+    with Client(proxy) as client:
+        client.ask(f"http://{NAME}:{server.port}/")
+        assert client.head().status == 200
+        assert client.recv() == b"part of it"
+        assert proxy.stop() == 0
+        with pytest.raises(ConnectionResetError):
+            client.recv()
+    proxy.wait_log(lambda line: line["outcome"] == "drain-ended")
+
+
 def test_octets_of_failed_exchanges_count(certferry, enroll_settings, origin):
     def script(connection):
         connection.read_until()

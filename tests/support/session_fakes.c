@@ -113,14 +113,16 @@ enum outcome __wrap_authentication_start(struct authentication *a, const struct 
     const char *password = request->credentials->password;
     (void)a, (void)net;
     assert(request->users == session_fakes_users());
-    if (strcmp(password, "known") == 0)
+    bool known = strcmp(request->credentials->user, "u") == 0;
+    if (known && strcmp(password, "known") == 0)
         return OUTCOME_OK;
     if (strcmp(password, "busy") == 0)
         return OUTCOME_AUTH_BUSY;
     struct check *c = malloc(sizeof *c);
     assert(c != NULL);
-    *c = (struct check){
-        .on_done = request->on_done, .arg = request->arg, .right = strcmp(password, "right") == 0};
+    *c = (struct check){.on_done = request->on_done,
+                        .arg = request->arg,
+                        .right = known && strcmp(password, "right") == 0};
     list_append(&checks, &c->node);
     *check = (void *)c;
     return OUTCOME_COUNT;

@@ -3,8 +3,8 @@
  *
  * Each allowed name is known at once, and only allowed ones may be asked for: none.ca.test and what
  * begins so does not exist, inner.* leads to an address that the guard must refuse, all others to
- * the origins. Of passwords, "known" is remembered as right, "right" and all others take until
- * session_fakes_check(), and for "busy" there is no place.
+ * the origins. Of the passwords of user "u", "known" is remembered as right, "right" and all others
+ * take until session_fakes_check(), and for "busy" there is no place.
  */
 #ifndef CERTFERRY_TESTS_SESSION_FAKES_H
 #define CERTFERRY_TESTS_SESSION_FAKES_H

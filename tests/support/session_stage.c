@@ -18,6 +18,8 @@
 enum {
     ROUNDS_MAX = 20000, /* of one turn: a script has far fewer octets */
     SCRATCH = 16384,
+    PIPES = 2, /* so that some tunnels have none */
+    PIPE_OCTETS = 65536,
     NEAR_SEND_BUFFER = 2304 /* the least: what waits for a deaf end waits in the proxy */
 };
 
@@ -29,6 +31,7 @@ static struct stage {
     struct admission *admission;
     struct pacing *pacing;
     struct upstream_pool *pool;
+    struct pipes *pipes;
     struct control_facts facts;
     struct metrics metrics;
     char scratch[SCRATCH];
@@ -643,6 +646,7 @@ static void fill_context(unsigned i)
         .pacing = stage.pacing,
         .paced = {.wake = on_granted},
         .pool = stage.pool,
+        .pipes = stage.pipes,
         .facts = &stage.facts,
         .worker = i,
         .scratch = stage.scratch,
@@ -678,7 +682,10 @@ void stage_open(const struct stage_options *options)
     stage.admission = admission_create();
     stage.pacing = pacing_create();
     stage.pool = upstream_pool_create(&stage.net);
-    assert(stage.admission != NULL && stage.pacing != NULL && stage.pool != NULL);
+    stage.pipes = pipes_create();
+    assert(stage.admission != NULL && stage.pacing != NULL);
+    assert(stage.pool != NULL && stage.pipes != NULL);
+    pipes_set_limits(stage.pipes, PIPES, PIPE_OCTETS);
     admission_set_limits(stage.admission, &(struct admission_limits){STAGE_CLIENTS, 0, 64});
     pacing_set_limits(stage.pacing, options->paced ? 1 : 0, 2);
     stage.facts =
@@ -705,6 +712,7 @@ void stage_close(void)
 {
     assert(stage_is_empty());
     upstream_pool_destroy(stage.pool);
+    pipes_destroy(stage.pipes);
     options_free(stage.options);
     all_ends(end_close_far);
     check_counters();

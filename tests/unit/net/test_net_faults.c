@@ -315,9 +315,11 @@ static bool dialled(struct world *w, const char *name, const char *literal)
         return true;
     }
     assert_true(faults_struck());
-    assert_true(
-        c.outcome == OUTCOME_NO_MEMORY ||
-        (name != NULL && (c.outcome == OUTCOME_DNS_FAILED || c.outcome == OUTCOME_DNS_TIMEOUT)));
+    /* what c-ares makes of a socket that it does not get differs from version to version */
+    assert_true(c.outcome == OUTCOME_NO_MEMORY ||
+                (name != NULL &&
+                 (c.outcome == OUTCOME_DNS_FAILED || c.outcome == OUTCOME_DNS_TIMEOUT ||
+                  c.outcome == OUTCOME_DNS_NOT_FOUND || c.outcome == OUTCOME_NO_DESCRIPTORS)));
     return false;
 }
 
