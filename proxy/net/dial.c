@@ -95,7 +95,7 @@ static void attempt_close(struct attempt *a)
 {
     if (a->fd < 0)
         return;
-    poller_remove(a->dial->net.poller, &a->slot, a->fd);
+    poller_remove(a->dial->net.poller, &a->slot);
     (void)close(a->fd);
     a->fd = -1;
     a->dial->open--;
@@ -190,8 +190,8 @@ static void on_attempt_ready(struct poll_slot *slot, unsigned events)
     socklen_t size = sizeof error;
     if (!(events & POLL_WRITABLE))
         return;
-    (void)getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0 || (events & POLL_BROKEN)) {
+    if (events & POLL_BROKEN) {
+        (void)getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
         error = error != 0 ? -error : -ECONNRESET;
         note_failure(d, outcome_of_errno(error), error, &a->address);
         attempt_close(a);

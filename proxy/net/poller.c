@@ -142,13 +142,10 @@ void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to,
     (void)rc;
 }
 
-void poller_remove(struct poller *p, struct poll_slot *slot, int fd)
+void poller_remove(struct poller *p, struct poll_slot *slot)
 {
     forget_fetched(p, slot);
     poller_unresume(slot);
-    int rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-    assert(rc == 0);
-    (void)rc;
 }
 
 void poller_resume(struct poller *p, struct poll_slot *slot)

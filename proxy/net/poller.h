@@ -48,8 +48,9 @@ int poller_add(struct poller *p, struct poll_slot *slot, int fd);
  */
 void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to, int fd);
 
-/* No callback comes after this, also of events already fetched. Call it before closing `fd`. */
-void poller_remove(struct poller *p, struct poll_slot *slot, int fd);
+/* No callback comes after this, also of events already fetched. The caller closes `fd` at once,
+ * which is what ends the watch: a call less for each connection. */
+void poller_remove(struct poller *p, struct poll_slot *slot);
 
 /* Calls back with READABLE|WRITABLE on the loop's next round: for work left over when a turn was
  * long enough. */

@@ -47,6 +47,7 @@ void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *fro
 {
     assert(!stream_is_open(s));
     start(s, poller, fd);
+    s->can_read = false; /* the edge of the move tells; nothing else is often there so soon */
     poller_move(poller, from, &s->slot, fd);
 }
 
@@ -124,7 +125,7 @@ void stream_close(struct stream *s)
 {
     if (!stream_is_open(s))
         return;
-    poller_remove(s->poller, &s->slot, s->fd);
+    poller_remove(s->poller, &s->slot);
     (void)close(s->fd);
     s->fd = -1;
 }

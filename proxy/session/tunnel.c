@@ -163,7 +163,9 @@ static bool way_pump(struct tunnel *t, struct tunnel_way *w, struct stream *from
     bool fin = !w->closed && w->ended && way_is_clear(w);
     if (fin) {
         w->closed = true;
-        stream_shutdown(to);
+        /* Behind the second way's end the sockets are closed, which sends the FIN as well. */
+        if (!t->way[TUNNEL_UP].closed || !t->way[TUNNEL_DOWN].closed)
+            stream_shutdown(to);
     }
     return w->octets != before || fin;
 }

@@ -29,7 +29,7 @@ struct upstream_pool {
 static void idle_free(struct idle *i)
 {
     if (i->fd >= 0) {
-        poller_remove(i->pool->net.poller, &i->slot, i->fd);
+        poller_remove(i->pool->net.poller, &i->slot);
         (void)close(i->fd);
     }
     deadline_clear(i->pool->net.deadlines, &i->deadline);
