@@ -148,7 +148,7 @@ void listener_close(struct listener *l)
 {
     while (accept_one(l) == 0) {
     }
-    poller_remove(l->net.poller, &l->slot);
+    poller_remove(l->net.poller, &l->slot, l->options.fd);
     deadline_clear(l->net.deadlines, &l->pause);
     (void)close(l->options.fd);
     free(l);

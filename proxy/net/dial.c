@@ -95,7 +95,7 @@ static void attempt_close(struct attempt *a)
 {
     if (a->fd < 0)
         return;
-    poller_remove(a->dial->net.poller, &a->slot);
+    poller_remove(a->dial->net.poller, &a->slot, a->fd);
     (void)close(a->fd);
     a->fd = -1;
     a->dial->open--;
@@ -202,6 +202,7 @@ static void on_attempt_ready(struct poll_slot *slot, unsigned events)
     d->result = (struct dial_result){.outcome = OUTCOME_OK,
                                      .slot = &a->slot,
                                      .fd = a->fd,
+                                     .events = events,
                                      .address = a->address,
                                      .dns_us = d->result.dns_us};
     a->fd = -1; /* the callback takes it */

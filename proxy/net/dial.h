@@ -26,6 +26,7 @@ struct dial_result {
     struct poll_slot
         *slot; /* OK: watches `fd` until the callback returns; take both with stream_adopt() */
     int fd;    /* OK: taken by the callback */
+    unsigned events; /* OK: told to `slot` */
     struct addr
         address; /* OK: the peer; otherwise the last one tried or refused; sa_family 0 if none */
     uint64_t dns_us; /* 0 when nothing was asked */

@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { POLLER_BATCH = 128 };
+enum { POLLER_BATCH = 128, OWNERS_STEP = 1024 };
 
 struct poller {
     uv_poll_t watch; /* of the epoll descriptor */
@@ -14,6 +14,8 @@ struct poller {
     int epoll_fd;
     unsigned handles; /* open ones; the last close frees */
     struct list resumed;
+    struct poll_slot **owner; /* by descriptor; NULL: not watched */
+    size_t owner_count;
     struct epoll_event batch[POLLER_BATCH];
     int batch_count; /* events of the present batch; 0 outside dispatch */
     int batch_at;
@@ -41,7 +43,8 @@ static void on_epoll_readable(uv_poll_t *handle, int status, int uv_events)
     int n = epoll_wait(p->epoll_fd, p->batch, POLLER_BATCH, 0);
     p->batch_count = n > 0 ? n : 0;
     for (p->batch_at = 0; p->batch_at < p->batch_count; p->batch_at++) {
-        struct poll_slot *slot = p->batch[p->batch_at].data.ptr;
+        int fd = p->batch[p->batch_at].data.fd;
+        struct poll_slot *slot = fd >= 0 ? p->owner[fd] : NULL;
         if (slot != NULL)
             slot->on_ready(slot, events_of(p->batch[p->batch_at].events));
     }
@@ -70,6 +73,7 @@ static void on_handle_closed(uv_handle_t *handle)
     if (--p->handles > 0)
         return;
     (void)close(p->epoll_fd);
+    free(p->owner);
     free(p);
 }
 
@@ -112,40 +116,52 @@ void poll_slot_init(struct poll_slot *slot, poll_cb on_ready)
     list_init(&slot->resumed);
 }
 
-static int control(struct poller *p, int operation, struct poll_slot *slot, int fd)
+/* Room for an owner of `fd`. 0 or -ENOMEM. */
+static int make_room(struct poller *p, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                .data.ptr = slot};
-    return epoll_ctl(p->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
+    if ((size_t)fd < p->owner_count)
+        return 0;
+    size_t count = ((size_t)fd / OWNERS_STEP + 1) * OWNERS_STEP;
+    struct poll_slot **owner = realloc(p->owner, count * sizeof(struct poll_slot *));
+    if (owner == NULL)
+        return -ENOMEM;
+    for (size_t i = p->owner_count; i < count; i++)
+        owner[i] = NULL;
+    p->owner = owner;
+    p->owner_count = count;
+    return 0;
 }
 
 int poller_add(struct poller *p, struct poll_slot *slot, int fd)
 {
-    return control(p, EPOLL_CTL_ADD, slot, fd);
-}
-
-/* Events of this batch that were fetched for `slot` but not yet delivered are dropped. */
-static void forget_fetched(struct poller *p, const struct poll_slot *slot)
-{
-    for (int i = p->batch_at; i < p->batch_count; i++) {
-        if (p->batch[i].data.ptr == slot)
-            p->batch[i].data.ptr = NULL;
-    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+    int rc = make_room(p, fd);
+    if (rc != 0)
+        return rc;
+    if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        return -errno;
+    assert(p->owner[fd] == NULL);
+    p->owner[fd] = slot;
+    return 0;
 }
 
 void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to, int fd)
 {
-    forget_fetched(p, from);
+    assert(p->owner[fd] == from);
     poller_unresume(from);
-    int rc = control(p, EPOLL_CTL_MOD, to, fd);
-    assert(rc == 0);
-    (void)rc;
+    p->owner[fd] = to;
 }
 
-void poller_remove(struct poller *p, struct poll_slot *slot)
+void poller_remove(struct poller *p, struct poll_slot *slot, int fd)
 {
-    forget_fetched(p, slot);
+    assert(p->owner[fd] == slot);
     poller_unresume(slot);
+    p->owner[fd] = NULL;
+    /* The number may be another connection's before this batch is delivered. */
+    for (int i = p->batch_at; i < p->batch_count; i++) {
+        if (p->batch[i].data.fd == fd)
+            p->batch[i].data.fd = -1;
+    }
 }
 
 void poller_resume(struct poller *p, struct poll_slot *slot)

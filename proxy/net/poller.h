@@ -44,13 +44,15 @@ void poll_slot_init(struct poll_slot *slot, poll_cb on_ready);
  * negative code. */
 int poller_add(struct poller *p, struct poll_slot *slot, int fd);
 
-/* The watched `fd` goes from one slot to another, which gets the present state as its first edge.
+/*
+ * The watched `fd` goes from one slot to another, at no cost: events fetched but not delivered yet
+ * go to `to`; what `from` was told before, its owner must pass on.
  */
 void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to, int fd);
 
 /* No callback comes after this, also of events already fetched. The caller closes `fd` at once,
  * which is what ends the watch: a call less for each connection. */
-void poller_remove(struct poller *p, struct poll_slot *slot);
+void poller_remove(struct poller *p, struct poll_slot *slot, int fd);
 
 /* Calls back with READABLE|WRITABLE on the loop's next round: for work left over when a turn was
  * long enough. */

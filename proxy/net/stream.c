@@ -6,13 +6,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void on_slot_ready(struct poll_slot *slot, unsigned events)
+static void note(struct stream *s, unsigned events)
 {
-    struct stream *s = LIST_ITEM(slot, struct stream, slot);
     s->can_read = s->can_read || (events & POLL_READABLE) != 0;
     s->can_write = s->can_write || (events & POLL_WRITABLE) != 0;
     s->fin_seen = s->fin_seen || (events & POLL_FIN) != 0;
     s->broken = s->broken || (events & POLL_BROKEN) != 0;
+}
+
+static void on_slot_ready(struct poll_slot *slot, unsigned events)
+{
+    struct stream *s = LIST_ITEM(slot, struct stream, slot);
+    note(s, events);
     s->on_ready(s);
 }
 
@@ -27,14 +32,14 @@ static void start(struct stream *s, struct poller *poller, int fd)
     stream_init(s, s->on_ready);
     s->poller = poller;
     s->fd = fd;
-    /* The first edge tells the truth soon; until then trying costs no more than an EAGAIN. */
-    s->can_read = s->can_write = true;
 }
 
 int stream_open(struct stream *s, struct poller *poller, int fd)
 {
     assert(!stream_is_open(s));
     start(s, poller, fd);
+    /* The first edge tells the truth soon; until then trying costs no more than an EAGAIN. */
+    s->can_read = s->can_write = true;
     int rc = poller_add(poller, &s->slot, fd);
     if (rc != 0) {
         (void)close(fd);
@@ -43,11 +48,12 @@ int stream_open(struct stream *s, struct poller *poller, int fd)
     return rc;
 }
 
-void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *from, int fd)
+void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *from, int fd,
+                  unsigned events)
 {
     assert(!stream_is_open(s));
     start(s, poller, fd);
-    s->can_read = false; /* the edge of the move tells; nothing else is often there so soon */
+    note(s, events);
     poller_move(poller, from, &s->slot, fd);
 }
 
@@ -125,7 +131,7 @@ void stream_close(struct stream *s)
 {
     if (!stream_is_open(s))
         return;
-    poller_remove(s->poller, &s->slot);
+    poller_remove(s->poller, &s->slot, s->fd);
     (void)close(s->fd);
     s->fd = -1;
 }

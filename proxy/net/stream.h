@@ -39,8 +39,10 @@ void stream_init(struct stream *s, stream_cb on_ready);
  * closed. */
 int stream_open(struct stream *s, struct poller *poller, int fd);
 
-/* The same for a descriptor that `from` watches already (a dial's or a pool's slot). */
-void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *from, int fd);
+/* The same for a descriptor that `from` watches already (a dial's or a pool's slot), which has been
+ * told of `events`. */
+void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *from, int fd,
+                  unsigned events);
 
 static inline bool stream_is_open(const struct stream *s)
 {

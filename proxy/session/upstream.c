@@ -145,7 +145,7 @@ static void on_dialled(void *arg, const struct dial_result *result)
         refuse_dial(s, result);
     } else {
         metrics_add(s->ctx->metrics, METRIC_ORIGIN_CONNECTED, 1);
-        stream_adopt(&s->origin, s->ctx->net.poller, result->slot, result->fd);
+        stream_adopt(&s->origin, s->ctx->net.poller, result->slot, result->fd, result->events);
         if (s->exchange != NULL)
             forward_established(s);
         else

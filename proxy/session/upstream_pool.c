@@ -29,7 +29,7 @@ struct upstream_pool {
 static void idle_free(struct idle *i)
 {
     if (i->fd >= 0) {
-        poller_remove(i->pool->net.poller, &i->slot);
+        poller_remove(i->pool->net.poller, &i->slot, i->fd);
         (void)close(i->fd);
     }
     deadline_clear(i->pool->net.deadlines, &i->deadline);
@@ -104,11 +104,21 @@ static bool make_room(struct upstream_pool *p, const struct upstream_key *key)
     return true;
 }
 
+/* Nothing waits to be read: neither a FIN nor octets whose event has not been delivered yet. */
+static bool is_quiet(int fd)
+{
+    char octet;
+    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
                        const struct upstream_idle *what, struct stream *stream)
 {
     size_t size = strlen(key->host) + 1;
-    struct idle *i = make_room(p, key) ? calloc(1, sizeof *i + size) : NULL;
+    /* What the stream was told of before, the pool will not hear again. */
+    bool quiet =
+        !stream->fin_seen && !stream->broken && (!stream->can_read || is_quiet(stream->fd));
+    struct idle *i = quiet && make_room(p, key) ? calloc(1, sizeof *i + size) : NULL;
     if (i == NULL) {
         stream_close(stream);
         return;
@@ -126,13 +136,6 @@ void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
     deadline_set(p->net.deadlines, &i->deadline, p->options.idle_ms);
     list_append(&p->idle, &i->node);
     p->count++;
-}
-
-/* Nothing waits to be read: neither a FIN nor octets whose event has not been delivered yet. */
-static bool is_quiet(int fd)
-{
-    char octet;
-    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 /* The best candidate, or NULL. */
@@ -159,7 +162,7 @@ bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
         bool usable = is_quiet(i->fd);
         if (usable) {
             *what = i->what;
-            stream_adopt(stream, p->net.poller, &i->slot, i->fd);
+            stream_adopt(stream, p->net.poller, &i->slot, i->fd, POLL_WRITABLE);
             i->fd = -1;
         }
         idle_free(i);

@@ -46,7 +46,7 @@ static void on_done(void *arg, const struct dial_result *result)
     c->result = *result;
     if (result->outcome == OUTCOME_OK) {
         stream_init(&c->stream, on_ready);
-        stream_adopt(&c->stream, net.poller, result->slot, result->fd);
+        stream_adopt(&c->stream, net.poller, result->slot, result->fd, result->events);
     }
 }
 

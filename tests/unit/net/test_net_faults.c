@@ -283,7 +283,7 @@ static void on_done(void *arg, const struct dial_result *result)
     c->outcome = result->outcome;
     stream_init(&c->stream, on_ready);
     if (result->outcome == OUTCOME_OK)
-        stream_adopt(&c->stream, c->w->net.poller, result->slot, result->fd);
+        stream_adopt(&c->stream, c->w->net.poller, result->slot, result->fd, result->events);
 }
 
 /* What a refused request may make of a dial: its own outcome, or one of the look-up's. */

@@ -146,7 +146,7 @@ static void test_adopted_stream_gets_the_events(void **state)
     stream_init(&b.stream, on_ready);
     turn();
     unsigned before = a.ready;
-    stream_adopt(&b.stream, poller, &a.stream.slot, a.stream.fd);
+    stream_adopt(&b.stream, poller, &a.stream.slot, a.stream.fd, POLL_WRITABLE);
     a.stream.fd = -1;
     assert_int_equal(write(peer, "hi", 2), 2);
     turn();
