@@ -25,13 +25,15 @@ static bool gate_applies(const struct session *s)
 static bool collect_early(struct session *s)
 {
     while (s->client.can_read && buf_room(&s->in) > 0) {
-        size_t want = buf_room(&s->in) < 4096 ? buf_room(&s->in) : 4096;
-        char *to = buf_reserve(&s->in, want);
-        ssize_t n = to != NULL ? stream_receive(&s->client, to, want) : -ENOMEM;
+        size_t want =
+            buf_room(&s->in) < s->ctx->scratch_octets ? buf_room(&s->in) : s->ctx->scratch_octets;
+        ssize_t n = stream_receive(&s->client, s->ctx->scratch, want);
         if (n == -EAGAIN)
             return true;
+        if (n > 0 && buf_add(&s->in, s->ctx->scratch, (size_t)n) != 0)
+            n = -ENOMEM;
         if (n < 0) {
-            session_close(s, OUTCOME_CLIENT_RESET);
+            session_close(s, n == -ENOMEM ? OUTCOME_NO_MEMORY : OUTCOME_CLIENT_RESET);
             return false;
         }
         if (n == 0) {
@@ -44,7 +46,6 @@ static bool collect_early(struct session *s)
             }
             return true;
         }
-        buf_commit(&s->in, (size_t)n);
     }
     return true;
 }

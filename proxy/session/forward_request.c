@@ -101,6 +101,10 @@ static bool feed_from_client(struct session *s)
 bool forward_pump_up(struct session *s)
 {
     struct exchange *ex = s->exchange;
+    /* What came behind the head goes out with it. */
+    if (!ex->request_ended && buf_len(&ex->up) > 0 && buf_len(&s->in) > 0 &&
+        buf_len(&s->in) <= s->ctx->options->buffer_octets && !feed_from_buffer(s))
+        return false;
     for (unsigned turns = FORWARD_TURN_RECEIVES;; turns--) {
         if (!ex->origin_deaf && !sent_up(s, forward_flush(&ex->up, &s->origin, &ex->sent)))
             return false;

@@ -159,23 +159,21 @@ bool session_flush(struct session *s)
 
 bool session_receive(struct session *s)
 {
-    /* Grows with what is there, so that a long SCEP GET costs few receives and an idle client
-     * little memory. */
-    size_t want = buf_len(&s->in) > 1024 ? buf_len(&s->in) : 1024;
-    want = want < buf_room(&s->in) ? want : buf_room(&s->in);
-    char *to = buf_reserve(&s->in, want);
-    if (to == NULL) {
-        session_close(s, OUTCOME_NO_MEMORY);
-        return false;
-    }
-    ssize_t n = stream_receive(&s->client, to, want);
+    /* By way of the scratch, so that all that is there comes at once and `in` has no larger memory
+     * than that. */
+    size_t want =
+        buf_room(&s->in) < s->ctx->scratch_octets ? buf_room(&s->in) : s->ctx->scratch_octets;
+    ssize_t n = stream_receive(&s->client, s->ctx->scratch, want);
     if (n == -EAGAIN)
         return false;
     if (n <= 0) {
         session_close(s, n == 0 ? OUTCOME_CLIENT_LEFT : OUTCOME_CLIENT_RESET);
         return false;
     }
-    buf_commit(&s->in, (size_t)n);
+    if (buf_add(&s->in, s->ctx->scratch, (size_t)n) != 0) {
+        session_close(s, OUTCOME_NO_MEMORY);
+        return false;
+    }
     return true;
 }
 

@@ -23,7 +23,7 @@
  *   @end gone|time    the last scene: all actors leave (so it is without this), or nothing more
  *                     happens but time
  *
- * and before the first actor: @paced, @balancer, @roomy, @passwords,
+ * and before the first actor: @paced, @balancer, @roomy, @copied, @passwords,
  * @sni match|strict|off, @exchanges N.
  * With SESSION_PRINT in the environment all that was said and heard is printed.
  */
@@ -206,6 +206,8 @@ static bool prepare(struct play *play, const char *word, const char *rest)
         o->balancer = true;
     else if (strcmp(word, "roomy") == 0)
         o->roomy = true;
+    else if (strcmp(word, "copied") == 0)
+        o->copied = true;
     else if (strcmp(word, "passwords") == 0)
         o->passwords = true;
     else if (strcmp(word, "sni") == 0)

@@ -685,7 +685,7 @@ void stage_open(const struct stage_options *options)
     stage.pipes = pipes_create();
     assert(stage.admission != NULL && stage.pacing != NULL);
     assert(stage.pool != NULL && stage.pipes != NULL);
-    pipes_set_limits(stage.pipes, PIPES, PIPE_OCTETS);
+    pipes_set_limits(stage.pipes, options->copied ? 0 : PIPES, PIPE_OCTETS);
     admission_set_limits(stage.admission, &(struct admission_limits){STAGE_CLIENTS, 0, 64});
     pacing_set_limits(stage.pacing, options->paced ? 1 : 0, 2);
     stage.facts =

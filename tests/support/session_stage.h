@@ -72,6 +72,7 @@ struct stage_options {
     bool paced;             /* one connection an origin, the others wait */
     bool balancer;          /* clients are behind a load balancer: they begin with a PROXY header */
     bool roomy;             /* sockets take much before they are full */
+    bool copied;            /* no kernel pipes for tunnels */
     bool passwords;         /* are asked for: see session_fakes.h for the right ones */
     unsigned exchanges_max; /* of one connection; 0: no such limit */
 };
@@ -110,7 +111,7 @@ void stage_connect(void);
 void stage_drain(void); /* as a worker that is to end */
 void stage_stop(void);  /* and whose grace is over */
 
-/* New options for what comes; balancer, roomy and passwords stay as they were. */
+/* New options for what comes; what belongs to the stage itself stays as it was. */
 void stage_reload(const struct stage_options *options);
 
 /* No session is there any more. */
