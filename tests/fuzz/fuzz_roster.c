@@ -36,8 +36,9 @@ static struct policy *policy_get(void)
 /* "place: reason" in one line that any terminal bears. */
 static void check_fault(const char *fault)
 {
-    const char *colon = strstr(fault, ": ");
-    assert(colon != NULL && colon > fault && colon[2] != '\0');
+    assert(fault[0] != '\0');
+    const char *colon = strstr(fault + 1, ": "); /* a place may be called ": " */
+    assert(colon != NULL && colon[2] != '\0');
     assert(strlen(fault) < DOCUMENT_FAULT_MAX);
     for (; *fault != '\0'; fault++)
         assert(*fault >= ' ' && *fault <= '~');
