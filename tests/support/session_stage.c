@@ -158,6 +158,7 @@ int __wrap_close(int fd)
     struct stage_end *e = end_of(fd);
     if (e != NULL) {
         e->near = -1;
+        e->slot = NULL; /* closing ends the watch too, and the word may be another's next */
         stage.moves++;
     }
     return __real_close(fd);
@@ -230,7 +231,7 @@ static bool is_due(const struct epoll_event *event)
     for (size_t i = 0; i < STAGE_CLIENTS + stage.origins; i++) {
         struct stage_end *e =
             i < STAGE_CLIENTS ? &stage.client[i] : &stage.origin[i - STAGE_CLIENTS];
-        if (e->slot != event->data.ptr || (event->events & EPOLLOUT) == 0)
+        if (e->near < 0 || e->slot != event->data.ptr || (event->events & EPOLLOUT) == 0)
             continue;
         if (event->events == EPOLLOUT && !e->fresh && !e->awaits_room)
             return false;
