@@ -118,9 +118,9 @@
       "kernel pipes of each worker thread, through which busy tunnels go uncopied; 0: none")       \
     S(limit_pipe, "limit.pipe", WEBSERVER, SIZE, "1MiB", 65536, 1048576, RELOAD,                   \
       "octets that may wait in such a pipe for a slow receiver, besides limit.tunnel.buffer")      \
-    S(limit_upstream_idle, "limit.upstream.idle", WEBSERVER, NUMBER, "256", 0, 65536, RELOAD,       \
+    S(limit_upstream_idle, "limit.upstream.idle", WEBSERVER, NUMBER, "256", 0, 65536, RELOAD,      \
       "idle connections to origins kept by each worker thread")                                    \
-    S(limit_upstream_idle_per_host, "limit.upstream.idle.per.host", WEBSERVER, NUMBER, "64", 0,     \
+    S(limit_upstream_idle_per_host, "limit.upstream.idle.per.host", WEBSERVER, NUMBER, "64", 0,    \
       65536, RELOAD, "the same for one origin")                                                    \
     S(limit_upstream_per_host, "limit.upstream.per.host", WEBSERVER, NUMBER, "0", 0, 10000000,     \
       RELOAD,                                                                                      \
