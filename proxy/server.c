@@ -431,6 +431,24 @@ static bool become_service(struct server *sv)
     return false;
 }
 
+/* The log's writer and the workers. Signals are the main thread's: the others inherit a mask that
+ * leaves them to it. */
+static bool start_threads(struct server *sv)
+{
+    sigset_t signals, before;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, &before);
+    bool started = create_shared(sv);
+    if (!started)
+        log_line(LOG_ERROR, "cannot start: out of memory or threads");
+    started = started && create_workers(sv);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 static bool start(struct server *sv)
 {
     struct settings_errors errors = {0};
@@ -445,12 +463,8 @@ static bool start(struct server *sv)
     sv->confining = sv->settings->seccomp;
     if (!confine(sv, HARDENING_PROCESS))
         return false;
-    if (!create_shared(sv)) {
-        log_line(LOG_ERROR, "cannot start: out of memory or threads");
-        return false;
-    }
     open_main_loop(sv);
-    return create_workers(sv) && confine(sv, HARDENING_MAIN);
+    return start_threads(sv) && confine(sv, HARDENING_MAIN);
 }
 
 static void stop(struct server *sv)

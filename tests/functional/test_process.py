@@ -7,6 +7,7 @@ import os
 import pathlib
 import pwd
 import re
+import signal
 import subprocess
 
 import pytest
@@ -79,6 +80,14 @@ def test_nothing_is_left(start, web):
         assert seen["NoNewPrivs"] == "1"
         assert seen["Seccomp"] == "2", "a filter"
     assert not [line for line in proxy.events() if "warning" in line]
+
+
+def test_signals_are_the_main_threads(start):
+    proxy = start()
+    ours = sum(1 << (number - 1) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+    for task in pathlib.Path(f"/proc/{proxy.process.pid}/task").iterdir():
+        blocked = int(status_of(task / "status")["SigBlk"], 16) & ours
+        assert blocked == (0 if task.name == str(proxy.process.pid) else ours)
 
 
 def test_root_must_be_asked_for(start):

@@ -471,9 +471,14 @@ static void end_close_far(struct stage_end *e)
 
 void stage_leave_all(void)
 {
-    all_ends(end_listen);
-    all_ends(end_close_far);
-    stage_turn();
+    size_t origins;
+    /* A place that comes free may let another one dial. */
+    do {
+        origins = stage.origins;
+        all_ends(end_listen);
+        all_ends(end_close_far);
+        stage_turn();
+    } while (stage.origins != origins);
 }
 
 void stage_refuse_next(unsigned dials)
