@@ -30,11 +30,27 @@ int addr_parse(struct addr *a, struct span text, uint16_t port)
     return 0;
 }
 
+/* By hand: it stands in each line of the log, and inet_ntop() goes by way of sprintf(). */
+static void print_ipv4(const struct addr *a, char *out)
+{
+    unsigned char octet[4];
+    memcpy(octet, &a->in.sin_addr, sizeof octet);
+    for (unsigned i = 0; i < sizeof octet; i++) {
+        if (octet[i] >= 100)
+            *out++ = (char)('0' + octet[i] / 100);
+        if (octet[i] >= 10)
+            *out++ = (char)('0' + octet[i] / 10 % 10);
+        *out++ = (char)('0' + octet[i] % 10);
+        *out++ = '.';
+    }
+    out[-1] = '\0';
+}
+
 const char *addr_print(const struct addr *a, char out[ADDR_TEXT_MAX])
 {
-    const void *octets = a->sa.sa_family == AF_INET ? (const void *)&a->in.sin_addr
-                                                    : (const void *)&a->in6.sin6_addr;
-    if (inet_ntop(a->sa.sa_family, octets, out, ADDR_TEXT_MAX) == NULL)
+    if (a->sa.sa_family == AF_INET)
+        print_ipv4(a, out);
+    else if (inet_ntop(a->sa.sa_family, &a->in6.sin6_addr, out, ADDR_TEXT_MAX) == NULL)
         (void)snprintf(out, ADDR_TEXT_MAX, "?");
     return out;
 }

@@ -83,7 +83,11 @@ static bool feed_from_client(struct session *s)
     if (n == -EAGAIN)
         return false;
     if (n <= 0) {
-        session_close(s, n == 0 ? OUTCOME_CLIENT_LEFT : OUTCOME_CLIENT_RESET);
+        enum outcome why = n == 0 ? OUTCOME_CLIENT_LEFT : OUTCOME_CLIENT_RESET;
+        if (forward_is_cut(s))
+            session_abort(s, why); /* it may still be reading */
+        else
+            session_close(s, why);
         return false;
     }
     size_t used;

@@ -271,8 +271,10 @@ bool forward_pump_down(struct session *s)
         ssize_t n = stream_receive(&s->origin, s->ctx->scratch, most);
         if (n == -EAGAIN)
             return true;
-        if (n <= 0) {
-            if (!origin_ended(s, (int)n))
+        /* An answer to a request of which nothing was sent is somebody else's. */
+        bool stale = n > 0 && ex->pooled && ex->sent == 0 && !ex->responded;
+        if (n <= 0 || stale) {
+            if (!origin_ended(s, stale ? -EPROTO : (int)n))
                 return false;
         } else if (!feed_response(s, (struct span){s->ctx->scratch, (size_t)n})) {
             return false;

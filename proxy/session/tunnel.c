@@ -19,6 +19,10 @@ void tunnel_take_early(struct tunnel *t, unsigned way, struct buf *early)
 {
     struct tunnel_way *w = &t->way[way];
     assert(w->waiting.data == NULL);
+    if (buf_len(early) == 0) {
+        buf_release(early); /* an idle tunnel holds nothing */
+        return;
+    }
     size_t max = w->waiting.max > early->max ? w->waiting.max : early->max;
     size_t early_max = early->max;
     w->waiting = *early;

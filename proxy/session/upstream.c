@@ -12,7 +12,9 @@
 
 static void go_on(struct session *s, const struct hostname *host)
 {
-    if (s->exchange != NULL)
+    if (s->client.broken) /* it has left meanwhile, or with its request already */
+        session_close(s, OUTCOME_CLIENT_RESET);
+    else if (s->exchange != NULL)
         forward_granted(s);
     else
         upstream_dial(s, host);
@@ -20,6 +22,10 @@ static void go_on(struct session *s, const struct hostname *host)
 
 static void wait_in_queue(struct session *s, const struct hostname *host)
 {
+    if (s->client.broken) {
+        session_close(s, OUTCOME_CLIENT_RESET);
+        return;
+    }
     s->goal = malloc(sizeof *s->goal);
     if (s->goal == NULL) {
         session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
