@@ -119,7 +119,7 @@ def check_own_header(path, includes, files):
 def check_file(root, path, files, linked):
     faults = []
     includes = includes_of(root, path)
-    in_tests = path.startswith("tests/")
+    in_tests = path.startswith(tuple(f"{folder}/" for folder in TESTS))
     for line, quote, name in includes:
         where = f"{path}:{line}"
         if quote == "<":
@@ -130,7 +130,7 @@ def check_file(root, path, files, linked):
         elif name not in files:
             faults.append(f'{where}: "{name}" is not a path from the root of the tree')
         elif not in_tests:
-            if name.startswith("tests/"):
+            if name.startswith(tuple(f"{folder}/" for folder in TESTS)):
                 faults.append(f"{where}: the program includes {name}")
                 continue
             faults += check_folder(where, os.path.dirname(path), name, linked)

@@ -6,7 +6,7 @@ import sys
 
 # Folders with code of ours; the program first.
 PROGRAM = ["proxy", "allowlist", "conf", "failover"]
-TESTS = ["tests"]
+TESTS = ["tests", "bench"]
 
 _TOKEN = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL

@@ -1,0 +1,133 @@
+"""From measurements to figures: medians over the rounds, tables and ratios."""
+
+import statistics
+
+from modes import GIGABYTE, IDLE, IDLE_RIVAL_KIB, THROUGHPUT
+from proxies import FORWARD
+
+
+def cost(mode, result):
+    """Processor time: microseconds of an operation, or seconds of a GB."""
+    if mode.per == GIGABYTE:
+        return result["cpu_seconds"] / (result["octets"] / 1e9) if result["octets"] else float("nan")
+    return result["cpu_seconds"] / result["operations"] * 1e6 if result["operations"] else float("nan")
+
+
+def rate(mode, result):
+    """Operations, or GB, in a second."""
+    done = result["octets"] / 1e9 if mode.per == GIGABYTE else result["operations"]
+    return done / result["seconds"]
+
+
+def idle_kib(result):
+    return (result["memory_after"] - result["memory_before"]) / result["tunnels"] / 1024
+
+
+def summary(mode, results):
+    """Medians of one proxy's rounds in one mode."""
+    if mode is IDLE:
+        return {"kib": statistics.median(map(idle_kib, results))}
+    return {
+        "cost": statistics.median(cost(mode, r) for r in results),
+        "rate": statistics.median(rate(mode, r) for r in results),
+        "p50_us": statistics.median(r["p50_us"] for r in results),
+        "p99_us": statistics.median(r["p99_us"] for r in results),
+        "failures": sum(r["failures"] for r in results),
+    }
+
+
+def own_name(figures):
+    return "certferry" if "certferry" in figures else "certferry-raw"
+
+
+def best_rival(figures, proxies, key):
+    rivals = [p.name for p in proxies if p.kind == FORWARD and not p.name.startswith("certferry") and p.name in figures]
+    if not rivals:
+        return None
+    return (max if key == "rate" else min)(rivals, key=lambda name: figures[name][key])
+
+
+def share(figures, name, other, key="cost"):
+    """name's figure as a share of other's; None when one is not there."""
+    if name not in figures or other not in figures or not figures[other].get(key):
+        return None
+    return figures[name][key] / figures[other][key]
+
+
+def _text(number, digits=2):
+    return "-" if number is None else f"{number:.{digits}f}"
+
+
+def number(value):
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def mode_table(mode, figures, proxies):
+    """Lines: each one's figures, and certferry's cost as a share of its."""
+    own = own_name(figures)
+    lines = [f"{mode.name}: {mode.title}"]
+    if mode is IDLE:
+        lines.append(f"  {'':15}{'KiB':>9}  certferry / this")
+        for p in proxies:
+            if p.name in figures:
+                ratio = _text(share(figures, own, p.name, "kib"))
+                lines.append(f"  {p.name:15}{figures[p.name]['kib']:9.2f}{ratio:>12}")
+        return lines
+    unit = ("s/GB", "GB/s") if mode.per == GIGABYTE else ("us CPU", "ops/s")
+    lines.append(f"  {'':15}{unit[0]:>9}{unit[1]:>9}{'p50 us':>9}{'p99 us':>9}{'failed':>8}  certferry / this")
+    for p in proxies:
+        if p.name not in figures:
+            continue
+        f = figures[p.name]
+        lines.append(
+            f"  {p.name:15}{number(f['cost']):>9}{number(f['rate']):>9}{f['p50_us']:9.0f}{f['p99_us']:9.0f}"
+            f"{f['failures']:8d}{_text(share(figures, own, p.name)):>12}"
+        )
+    return lines
+
+
+def _judge(value, target):
+    if value is None:
+        return "-"
+    if not target:
+        return f"{value:.2f}"
+    return f"{value:.2f} of {target:g} {'ok' if value <= target else 'MISSED'}"
+
+
+def targets_table(figures, modes, proxies):
+    """Markdown lines: certferry against the targets, a row for each mode."""
+    lines = [
+        "| mode | certferry | best rival | share of it (target) | share of ceilings (target) | throughput (target) |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for mode in modes:
+        got = figures.get(mode.name, {})
+        own = own_name(got)
+        if own not in got:
+            continue
+        if mode is IDLE:
+            lines.append(_idle_row(got, proxies))
+            continue
+        rival = best_rival(got, proxies, "cost")
+        fastest = best_rival(got, proxies, "rate")
+        faster = share(got, own, fastest, "rate") if fastest else None
+        ceilings = "; ".join(f"{name} {_judge(share(got, own, name), at)}" for name, at in mode.ceilings if name in got)
+        unit = "s/GB" if mode.per == GIGABYTE else "us"
+        lines.append(
+            f"| {mode.name} | {number(got[own]['cost'])} {unit} | "
+            + (f"{rival} {number(got[rival]['cost'])} {unit} | {_judge(share(got, own, rival), mode.rival)} | " if rival
+               else "- | - | ")
+            + f"{ceilings or '-'} | "
+            + (f"{faster:.2f}x of {fastest} {'ok' if faster >= THROUGHPUT else 'MISSED'} |"
+               if faster and mode.rival else "- |")
+        )
+    return lines
+
+
+def _idle_row(got, proxies):
+    rival = best_rival(got, proxies, "kib")
+    own = got["certferry"]["kib"]
+    verdict = "ok" if own <= IDLE_RIVAL_KIB else "MISSED"
+    best = f"{rival} {got[rival]['kib']:.1f} KiB" if rival else "-"
+    ceiling = _judge(share(got, "certferry", "haproxy", "kib"), 0.5)
+    return f"| idle | {own:.2f} KiB | {best} | {own:.2f} KiB of {IDLE_RIVAL_KIB} {verdict} | haproxy {ceiling} | - |"
