@@ -215,8 +215,8 @@ def test_departed_tunnels_are_dropped(start, gate, raw, leave):
     gate.let(5)
     inside.close()
     assert last.head().status == 200
+    assert gate.order == ["inside"], "nobody but the last came since, and it has said nothing"
     last.close()
-    assert gate.order == ["inside"], "nothing but the last came, and it said nothing"
 
 
 def test_departed_request_is_dropped(start, gate, web):
