@@ -64,30 +64,34 @@ static bool is_written_anew(const struct strict_message *m, struct strict_text n
     return is_one_of(name, both) || (m->status == 0 && is_one_of(name, request));
 }
 
-static bool is_end_to_end(const struct strict_message *m, struct strict_text name)
+/* By the Connection field of `in`: that of what comes out is ours, and a field may be called
+ * "close". */
+static bool is_end_to_end(const struct strict_message *m, const struct strict_message *in,
+                          struct strict_text name)
 {
     if (m->status != 0 && strict_names(name, "Proxy-Status")) /* RFC 9209 section 2 */
         return true;
     return !is_of_the_hop(name) && !is_written_anew(m, name) &&
-           (is_kept_anyway(name) || !strict_lists(m, "Connection", name));
+           (is_kept_anyway(name) || !strict_lists(in, "Connection", name));
 }
 
-static const struct strict_field *next_field(const struct strict_message *m, size_t *at)
+static const struct strict_field *next_field(const struct strict_message *m,
+                                             const struct strict_message *in, size_t *at)
 {
     while (*at < m->fields) {
         const struct strict_field *f = &m->field[(*at)++];
-        if (is_end_to_end(m, f->name))
+        if (is_end_to_end(m, in, f->name))
             return f;
     }
     return NULL;
 }
 
 /* The same end-to-end fields, in the same order, with the same values. */
-static bool same_fields(const struct strict_message *a, const struct strict_message *b)
+static bool same_fields(const struct strict_message *out, const struct strict_message *in)
 {
     size_t at = 0, bt = 0;
     for (;;) {
-        const struct strict_field *f = next_field(a, &at), *g = next_field(b, &bt);
+        const struct strict_field *f = next_field(out, in, &at), *g = next_field(in, in, &bt);
         if (f == NULL || g == NULL)
             return f == g;
         if (!strict_same(f->name, g->name) || !strict_same(f->value, g->value))
