@@ -315,11 +315,12 @@ static bool dialled(struct world *w, const char *name, const char *literal)
         return true;
     }
     assert_true(faults_struck());
-    /* what c-ares makes of a socket that it does not get differs from version to version */
+    /* What c-ares makes of a socket that it does not get differs from version to version; and
+     * another address of the name, where nobody listens, may be tried instead. */
     assert_true(c.outcome == OUTCOME_NO_MEMORY ||
                 (name != NULL &&
                  (c.outcome == OUTCOME_DNS_FAILED || c.outcome == OUTCOME_DNS_TIMEOUT ||
-                  c.outcome == OUTCOME_DNS_NOT_FOUND || c.outcome == OUTCOME_NO_DESCRIPTORS)));
+                  c.outcome == OUTCOME_DNS_NOT_FOUND || c.outcome == OUTCOME_CONNECT_REFUSED)));
     return false;
 }
 
