@@ -56,7 +56,8 @@
     S(auth_cache_entries, "auth.cache.entries", WEBSERVER, NUMBER, "1024", 0, 1000000, RELOAD,     \
       "passwords remembered so")                                                                   \
     S(auth_pending_max, "auth.pending.max", WEBSERVER, NUMBER, "64", 1, 65536, RELOAD,             \
-      "password checks that may wait at once; more are refused with 503")                          \
+      "password checks that may wait at once, half of them of one client; more are refused with "  \
+      "503")                                                                                       \
     S(auth_failure_delay, "auth.failure.delay", WEBSERVER, TIME, "1s", 0, 60000, RELOAD,           \
       "answer to a client address's first wrong password is held back so long, doubled by each "   \
       "further one")                                                                               \
@@ -127,7 +128,8 @@
       "connections in use to one origin (host and port) at once; further requests wait in the "    \
       "queue; 0: no such limit")                                                                   \
     S(queue_max, "queue.max", WEBSERVER, NUMBER, "1000", 0, 1000000, RELOAD,                       \
-      "requests that may wait in the queue at once; 0: no queue, they are refused with 503")       \
+      "requests that may wait in the queue at once, half of them of one client; 0: no queue, "     \
+      "they are refused with 503")                                                                 \
     S(queue_timeout, "queue.timeout", WEBSERVER, TIME, "10s", 100, 29000, RELOAD,                  \
       "a request waits in the queue so long; with timeout.connect less than 30s")                  \
     S(limit_log_queue, "limit.log.queue", WEBSERVER, SIZE, "4MiB", 65536, 1073741824, RESTART,     \

@@ -168,8 +168,6 @@
       "Proxy is out of file descriptors", "Raise LimitNOFILE for the proxy, or try later.")        \
     X(NO_MEMORY, "no-memory", 503, "proxy_internal_error", "Proxy is out of memory",               \
       "Try later or use another proxy of the roster.")                                             \
-    X(DRAINING, "draining", 503, "proxy_internal_response", "Proxy is shutting down",              \
-      "Use another proxy of the roster.")                                                          \
     X(INTERNAL, "internal-error", 500, "proxy_internal_error", "Internal error of the proxy",      \
       "Please report this with the proxy's log.")
 
@@ -177,7 +175,8 @@ enum outcome {
 #define OUTCOME_ENUM(name, token, status, proxy_status, phrase, remedy) OUTCOME_##name,
     OUTCOME_TABLE(OUTCOME_ENUM)
 #undef OUTCOME_ENUM
-        OUTCOME_COUNT
+        OUTCOME_COUNT,
+    OUTCOME_PENDING = OUTCOME_COUNT /* none yet: it will come */
 };
 
 struct outcome_info {

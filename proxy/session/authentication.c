@@ -391,7 +391,7 @@ static enum outcome admit(struct authentication *a, struct authentication_check 
     c->has_place = true;
     list_append(&a->active, &c->node);
     a->pending++;
-    return OUTCOME_COUNT;
+    return OUTCOME_PENDING;
 }
 
 enum outcome authentication_start(struct authentication *a, const struct netloop *net,
@@ -405,7 +405,7 @@ enum outcome authentication_start(struct authentication *a, const struct netloop
     (void)pthread_mutex_lock(&a->lock);
     enum outcome verdict = admit(a, c, &wait_ms);
     (void)pthread_mutex_unlock(&a->lock);
-    if (verdict != OUTCOME_COUNT) {
+    if (verdict != OUTCOME_PENDING) {
         if (verdict == OUTCOME_OK)
             metrics_add(request->metrics, METRIC_AUTH_REMEMBERED, 1);
         explicit_bzero(c->password, sizeof c->password);
@@ -419,7 +419,7 @@ enum outcome authentication_start(struct authentication *a, const struct netloop
     else
         begin_computing(c);
     *check = c;
-    return OUTCOME_COUNT;
+    return OUTCOME_PENDING;
 }
 
 size_t authentication_pending(struct authentication *a)

@@ -23,7 +23,7 @@
 struct authentication_options {
     uint64_t cache_ms;       /* auth.cache.ttl */
     size_t cache_entries;    /* auth.cache.entries */
-    size_t pending_max;      /* auth.pending.max: checks waiting or under way, delayed ones too */
+    size_t pending_max;      /* auth.pending.max: checks waiting or under way */
     uint64_t failure_ms;     /* auth.failure.delay */
     uint64_t failure_max_ms; /* auth.failure.delay.max */
     size_t failure_entries;  /* auth.failure.entries */
@@ -60,7 +60,7 @@ size_t authentication_pending(struct authentication *a);
 /*
  * OUTCOME_OK: remembered as right, no callback comes. OUTCOME_AUTH_BUSY or OUTCOME_NO_MEMORY: no
  * callback comes. Otherwise `*check` is set, borrowed until `on_done` or authentication_cancel(),
- * and the result is OUTCOME_COUNT.
+ * and the result is OUTCOME_PENDING.
  */
 enum outcome authentication_start(struct authentication *a, const struct netloop *net,
                                   const struct authentication_request *request,

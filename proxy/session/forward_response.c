@@ -153,8 +153,10 @@ static bool feed_response(struct session *s, struct span data)
     struct exchange *ex = s->exchange;
     bool kept = buf_len(&ex->reply) > 0;
     if (kept) {
-        if (buf_add_span(&ex->reply, data) != 0) {
-            session_refuse(s, OUTCOME_RESPONSE_HEAD_TOO_LARGE, SPAN(""));
+        int rc = buf_add_span(&ex->reply, data);
+        if (rc != 0) {
+            session_refuse(s, rc == -ENOBUFS ? OUTCOME_RESPONSE_HEAD_TOO_LARGE : OUTCOME_NO_MEMORY,
+                           SPAN(""));
             return false;
         }
         data = buf_span(&ex->reply);

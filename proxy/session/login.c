@@ -41,7 +41,7 @@ static enum outcome start_check(struct session *s, const struct credentials *c)
     return authentication_start(s->ctx->authentication, &s->ctx->net, &request, &s->login);
 }
 
-/* The verdict on what the request brings; OUTCOME_COUNT: it will come. */
+/* The verdict on what the request brings; OUTCOME_PENDING: it will come. */
 static enum outcome judge(struct session *s, const struct head *head, const char **why)
 {
     struct credentials c;
@@ -55,7 +55,7 @@ static enum outcome judge(struct session *s, const struct head *head, const char
     }
     access_record_text(&s->record.user, span_of(c.user));
     enum outcome verdict =
-        s->login_verdict != OUTCOME_COUNT ? s->login_verdict : start_check(s, &c);
+        s->login_verdict != OUTCOME_PENDING ? s->login_verdict : start_check(s, &c);
     credentials_wipe(&c);
     return verdict;
 }
@@ -68,7 +68,7 @@ bool login_check(struct session *s, const struct head *head, const struct route 
     enum outcome verdict = judge(s, head, &why);
     if (verdict == OUTCOME_OK)
         return true;
-    if (verdict == OUTCOME_COUNT)
+    if (verdict == OUTCOME_PENDING)
         session_go(s, SESSION_LOGIN);
     else if (outcome_info(verdict)->status == 407)
         question(s, head, r, verdict);

@@ -220,7 +220,7 @@ static enum outcome enter(struct pacing *p, struct pacing_ticket *t, struct paci
     list_append(&c->tickets, &t->node);
     c->count++;
     p->waiting++;
-    return OUTCOME_COUNT;
+    return OUTCOME_PENDING;
 }
 
 enum outcome pacing_enter(struct pacing *p, struct pacing_ticket *t, struct pacing_worker *worker,

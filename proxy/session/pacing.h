@@ -56,9 +56,9 @@ void pacing_destroy(struct pacing *p);
 void pacing_set_limits(struct pacing *p, size_t per_origin, size_t queue_max);
 
 /*
- * OUTCOME_OK: the ticket holds a place. OUTCOME_COUNT: it waits; pacing_collect() will hand it out.
- * OUTCOME_UPSTREAM_LIMIT (there is no queue), OUTCOME_QUEUE_FULL or OUTCOME_NO_MEMORY: it holds
- * nothing.
+ * OUTCOME_OK: the ticket holds a place. OUTCOME_PENDING: it waits; pacing_collect() will hand it
+ * out. OUTCOME_UPSTREAM_LIMIT (there is no queue), OUTCOME_QUEUE_FULL or OUTCOME_NO_MEMORY: it
+ * holds nothing.
  */
 enum outcome pacing_enter(struct pacing *p, struct pacing_ticket *t, struct pacing_worker *worker,
                           const char *host, uint16_t port, const struct addr *client);

@@ -219,7 +219,7 @@ void session_next(struct session *s)
     if (s->in.max < input_max(s->ctx))
         s->in.max = input_max(s->ctx); /* a reload has raised limit.head */
     s->scanned = 0;
-    s->login_verdict = OUTCOME_COUNT;
+    s->login_verdict = OUTCOME_PENDING;
     s->exchanges++;
     session_go(s, SESSION_IDLE);
     /* A pipelined request waits its turn: other sessions come first. */
@@ -387,7 +387,7 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
         return;
     }
     s->ctx = ctx;
-    s->login_verdict = OUTCOME_COUNT;
+    s->login_verdict = OUTCOME_PENDING;
     s->record.client = *client;
     addr_unmap(&s->record.client);
     access_record_reset(&s->record);

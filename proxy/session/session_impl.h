@@ -41,7 +41,7 @@ struct session {
     enum outcome verdict;       /* of admission: not OK is told to the client once it speaks */
     bool counted_client;        /* in admission, under its address */
     bool keep;                  /* SESSION_ANSWER: go on with the next request afterwards */
-    enum outcome login_verdict; /* on the present request's password; OUTCOME_COUNT: none yet */
+    enum outcome login_verdict; /* on the present request's password; OUTCOME_PENDING: none yet */
     uint64_t serial;            /* of this worker's sessions */
     uint64_t exchanges;         /* requests so far */
     struct deadline deadline;

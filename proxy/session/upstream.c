@@ -55,11 +55,11 @@ void upstream_seek(struct session *s, const struct hostname *host)
     if (ctx->options->paced) {
         verdict = pacing_enter(ctx->pacing, &s->place, &ctx->paced, host->text, s->record.port,
                                &s->record.client);
-        s->placed = verdict == OUTCOME_OK || verdict == OUTCOME_COUNT;
+        s->placed = verdict == OUTCOME_OK || verdict == OUTCOME_PENDING;
     }
     if (verdict == OUTCOME_OK)
         go_on(s, host);
-    else if (verdict == OUTCOME_COUNT)
+    else if (verdict == OUTCOME_PENDING)
         wait_in_queue(s, host);
     else
         session_refuse(s, verdict, span_of(host->text));

@@ -89,7 +89,7 @@ static enum outcome ask(struct asked *a, const char *user, const char *password,
 {
     struct authentication_check *check;
     enum outcome at_once = start(a, user, password, client, &check);
-    if (at_once != OUTCOME_COUNT)
+    if (at_once != OUTCOME_PENDING)
         return at_once;
     assert_false(a->done); /* never before the call returns */
     while (!a->done)
@@ -136,7 +136,7 @@ static void test_wrong_is_slow(void **state)
     assert_int_equal(ask(&a, "ali", "sesame", "192.0.2.1"), OUTCOME_OK);
     assert_int_equal(counted(METRIC_AUTH_REMEMBERED), 1);
     /* right, but not known yet, while a wrong one of the same address is held back: no quicker */
-    assert_int_equal(start(&b, "ali", "oats", "192.0.2.1", &check), OUTCOME_COUNT);
+    assert_int_equal(start(&b, "ali", "oats", "192.0.2.1", &check), OUTCOME_PENDING);
     while (counted(METRIC_AUTH_FAILURES) < 3)
         (void)uv_run(&loop, UV_RUN_ONCE);
     assert_int_equal(ask(&a, "baba", "sesame", "192.0.2.1"), OUTCOME_OK);
@@ -168,7 +168,7 @@ static void test_parallel_guesses(void **state)
     for (unsigned i = 0; i < 10; i++) {
         char client[32];
         (void)snprintf(client, sizeof client, "2001:db8::%u", i); /* one /64 */
-        computed += start(&a[i], "ali", "rye", client, &check[i]) == OUTCOME_COUNT;
+        computed += start(&a[i], "ali", "rye", client, &check[i]) == OUTCOME_PENDING;
     }
     assert_true(computed >= 1 && computed <= 3); /* within auth.failure.delay.max */
     (void)uv_run(&loop, UV_RUN_DEFAULT);
@@ -184,7 +184,7 @@ static void test_busy(void **state)
     for (unsigned i = 0; i < 4; i++) {
         char client[32];
         (void)snprintf(client, sizeof client, "192.0.2.%u", i);
-        assert_int_equal(start(&a[i], "ali", "sesame", client, &check[i]), OUTCOME_COUNT);
+        assert_int_equal(start(&a[i], "ali", "sesame", client, &check[i]), OUTCOME_PENDING);
     }
     assert_int_equal(start(&a[4], "ali", "sesame", "192.0.2.9", &check[4]), OUTCOME_AUTH_BUSY);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
@@ -202,11 +202,11 @@ static void test_shares(void **state)
     (void)state;
     patient.failure_ms = patient.failure_max_ms = 600000;
     authentication_reload(auth, &patient);
-    assert_int_equal(start(&a[0], "ali", "rye", "192.0.2.1", &check[0]), OUTCOME_COUNT);
-    assert_int_equal(start(&a[1], "ali", "oats", "192.0.2.1", &check[1]), OUTCOME_COUNT);
+    assert_int_equal(start(&a[0], "ali", "rye", "192.0.2.1", &check[0]), OUTCOME_PENDING);
+    assert_int_equal(start(&a[1], "ali", "oats", "192.0.2.1", &check[1]), OUTCOME_PENDING);
     assert_int_equal(start(&a[2], "ali", "wheat", "192.0.2.1", &check[2]), OUTCOME_AUTH_BUSY);
-    assert_int_equal(start(&a[2], "ali", "wheat", "192.0.2.2", &check[2]), OUTCOME_COUNT);
-    assert_int_equal(start(&a[3], "ali", "wheat", "192.0.2.3", &check[3]), OUTCOME_COUNT);
+    assert_int_equal(start(&a[2], "ali", "wheat", "192.0.2.2", &check[2]), OUTCOME_PENDING);
+    assert_int_equal(start(&a[3], "ali", "wheat", "192.0.2.3", &check[3]), OUTCOME_PENDING);
     assert_int_equal(start(&a[4], "ali", "sesame", "192.0.2.4", &check[4]), OUTCOME_AUTH_BUSY);
     while (counted(METRIC_AUTH_FAILURES) < 4)
         (void)uv_run(&loop, UV_RUN_ONCE);
@@ -226,25 +226,25 @@ static void test_cancel(void **state)
     (void)state;
     patient.failure_ms = patient.failure_max_ms = 600000;
     authentication_reload(auth, &patient);
-    assert_int_equal(start(&a, "ali", "sesame", "192.0.2.1", &check), OUTCOME_COUNT);
+    assert_int_equal(start(&a, "ali", "sesame", "192.0.2.1", &check), OUTCOME_PENDING);
     authentication_cancel(check);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     assert_false(a.done);
     /* held back after it was wrong */
-    assert_int_equal(start(&a, "ali", "barley", "192.0.2.2", &check), OUTCOME_COUNT);
+    assert_int_equal(start(&a, "ali", "barley", "192.0.2.2", &check), OUTCOME_PENDING);
     while (counted(METRIC_AUTH_FAILURES) == 0)
         (void)uv_run(&loop, UV_RUN_ONCE);
     assert_false(a.done);
     authentication_cancel(check);
     /* waiting for its turn */
-    assert_int_equal(start(&b, "ali", "rye", "192.0.2.2", &check), OUTCOME_COUNT);
+    assert_int_equal(start(&b, "ali", "rye", "192.0.2.2", &check), OUTCOME_PENDING);
     authentication_cancel(check);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     assert_false(a.done || b.done);
     for (unsigned i = 0; i < 4; i++) {
         char client[32];
         (void)snprintf(client, sizeof client, "192.0.3.%u", i);
-        assert_int_equal(start(&a, "ali", "oats", client, &check), OUTCOME_COUNT);
+        assert_int_equal(start(&a, "ali", "oats", client, &check), OUTCOME_PENDING);
         authentication_cancel(check);
     }
     (void)uv_run(&loop, UV_RUN_DEFAULT);
@@ -280,7 +280,7 @@ static void *ask_on_own_loop(void *arg)
         (void)addr_parse(&client, span_of(text), 1);
         struct authentication_request r = {users, &c, &client, &counts, on_thread_done, &a};
         enum outcome o = authentication_start(auth, &asker->net, &r, &check);
-        while (o == OUTCOME_COUNT && !a.done)
+        while (o == OUTCOME_PENDING && !a.done)
             (void)uv_run(&asker->loop, UV_RUN_ONCE);
         asker->right += o == OUTCOME_OK || a.verdict == OUTCOME_OK;
     }

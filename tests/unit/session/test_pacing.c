@@ -75,8 +75,8 @@ static void test_limit_and_queue(void **state)
     pacing_set_limits(pacing, 1, 2);
     assert_int_equal(enter(&a, "192.0.2.1"), OUTCOME_OK);
     assert_int_equal(enter_from(&other, "ocsp.test", "192.0.2.1"), OUTCOME_OK);
-    assert_int_equal(enter(&b, "192.0.2.1"), OUTCOME_COUNT);
-    assert_int_equal(enter(&c, "192.0.2.2"), OUTCOME_COUNT);
+    assert_int_equal(enter(&b, "192.0.2.1"), OUTCOME_PENDING);
+    assert_int_equal(enter(&c, "192.0.2.2"), OUTCOME_PENDING);
     assert_int_equal(enter(&d, "192.0.2.9"), OUTCOME_QUEUE_FULL);
     assert_int_equal(pacing_waiting(pacing), 2);
     assert_null(pacing_collect(pacing, &worker));
@@ -100,15 +100,15 @@ static void test_shares(void **state)
     pacing_set_limits(pacing, 1, 5);
     assert_int_equal(enter(&holder[0], "192.0.2.200"), OUTCOME_OK);
     assert_int_equal(enter_from(&holder[1], "ocsp.test", "192.0.2.200"), OUTCOME_OK);
-    assert_int_equal(enter(&greedy[0], "192.0.2.1"), OUTCOME_COUNT);
-    assert_int_equal(enter(&greedy[1], "192.0.2.1"), OUTCOME_COUNT);
-    assert_int_equal(enter_from(&greedy[2], "ocsp.test", "192.0.2.1"), OUTCOME_COUNT);
+    assert_int_equal(enter(&greedy[0], "192.0.2.1"), OUTCOME_PENDING);
+    assert_int_equal(enter(&greedy[1], "192.0.2.1"), OUTCOME_PENDING);
+    assert_int_equal(enter_from(&greedy[2], "ocsp.test", "192.0.2.1"), OUTCOME_PENDING);
     assert_int_equal(enter(&greedy[3], "192.0.2.1"), OUTCOME_QUEUE_SHARE);
     assert_int_equal(enter_from(&greedy[3], "ocsp.test", "192.0.2.1"), OUTCOME_QUEUE_SHARE);
-    assert_int_equal(enter(&modest[0], "192.0.2.2"), OUTCOME_COUNT);
-    assert_int_equal(enter_from(&modest[1], "ocsp.test", "192.0.2.3"), OUTCOME_COUNT);
+    assert_int_equal(enter(&modest[0], "192.0.2.2"), OUTCOME_PENDING);
+    assert_int_equal(enter_from(&modest[1], "ocsp.test", "192.0.2.3"), OUTCOME_PENDING);
     assert_ptr_equal(next_after(&holder[0]), &greedy[0]);
-    assert_int_equal(enter(&greedy[3], "192.0.2.1"), OUTCOME_COUNT); /* one of its own has gone */
+    assert_int_equal(enter(&greedy[3], "192.0.2.1"), OUTCOME_PENDING); /* one of its own has gone */
     assert_ptr_equal(next_after(&greedy[0]), &modest[0]);
     assert_ptr_equal(next_after(&modest[0]), &greedy[1]);
     assert_ptr_equal(next_after(&greedy[1]), &greedy[3]);
@@ -142,11 +142,11 @@ static void test_round_robin(void **state)
     pacing_set_limits(pacing, 1, 1000);
     assert_int_equal(enter(&holder, "192.0.2.200"), OUTCOME_OK);
     for (unsigned i = 0; i < MANY; i++)
-        assert_int_equal(enter(&greedy[i], "192.0.2.1"), OUTCOME_COUNT);
+        assert_int_equal(enter(&greedy[i], "192.0.2.1"), OUTCOME_PENDING);
     for (unsigned i = 0; i < 10; i++) {
         /* one /64 is one client, the octets behind it do not make another */
         (void)snprintf(client, sizeof client, "2001:db8:0:%u::%u", i, i);
-        assert_int_equal(enter(&modest[i], client), OUTCOME_COUNT);
+        assert_int_equal(enter(&modest[i], client), OUTCOME_PENDING);
     }
     struct pacing_ticket *at = &holder;
     while (served < 10) {
@@ -171,9 +171,9 @@ static void test_departures(void **state)
     (void)state;
     pacing_set_limits(pacing, 1, 10);
     assert_int_equal(enter(&a, "192.0.2.1"), OUTCOME_OK);
-    assert_int_equal(enter(&b, "192.0.2.2"), OUTCOME_COUNT);
-    assert_int_equal(enter(&c, "192.0.2.3"), OUTCOME_COUNT);
-    assert_int_equal(enter(&d, "192.0.2.4"), OUTCOME_COUNT);
+    assert_int_equal(enter(&b, "192.0.2.2"), OUTCOME_PENDING);
+    assert_int_equal(enter(&c, "192.0.2.3"), OUTCOME_PENDING);
+    assert_int_equal(enter(&d, "192.0.2.4"), OUTCOME_PENDING);
     pacing_leave(pacing, &b); /* while waiting */
     assert_int_equal(pacing_waiting(pacing), 2);
     pacing_leave(pacing, &a); /* grants c */
@@ -191,7 +191,7 @@ static void test_new_limits(void **state)
     pacing_set_limits(pacing, 1, 10);
     assert_int_equal(enter(&t[0], "192.0.2.1"), OUTCOME_OK);
     for (unsigned i = 1; i < 5; i++)
-        assert_int_equal(enter(&t[i], "192.0.2.1"), OUTCOME_COUNT);
+        assert_int_equal(enter(&t[i], "192.0.2.1"), OUTCOME_PENDING);
     pacing_set_limits(pacing, 3, 10);
     assert_ptr_equal(pacing_collect(pacing, &worker), &t[1]);
     assert_ptr_equal(pacing_collect(pacing, &worker), &t[2]);
@@ -262,7 +262,7 @@ static void turn(struct runner *r, unsigned dice)
         (void)addr_parse(&client, span_of(text), 1);
         enum outcome o =
             pacing_enter(pacing, t = &r->ticket[i], &r->worker, "ca.test", PORT, &client);
-        r->waits[i] = o == OUTCOME_COUNT;
+        r->waits[i] = o == OUTCOME_PENDING;
         if (o == OUTCOME_OK)
             hold(r, i);
     }
