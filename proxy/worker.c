@@ -175,6 +175,7 @@ static void end_if_empty(struct worker *w)
     if (!w->ctx.draining || w->ending || !list_empty(&w->ctx.sessions))
         return;
     w->ending = true;
+    session_forget_spares(&w->ctx);
     upstream_pool_destroy(w->ctx.pool);
     pipes_destroy(w->ctx.pipes);
     resolver_destroy(w->ctx.net.resolver);

@@ -63,6 +63,13 @@ void buf_release(struct buf *b)
     buf_init(b, b->max);
 }
 
+void buf_clear(struct buf *b, size_t keep)
+{
+    b->start = b->end = 0;
+    if (b->cap > keep)
+        buf_release(b);
+}
+
 /* The next capacity that holds `need` octets: doubling keeps the number of copies small. */
 static size_t grown_cap(const struct buf *b, size_t need)
 {

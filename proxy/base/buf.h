@@ -27,6 +27,9 @@ void buf_init(struct buf *b, size_t max);
 /* Gives the memory back; the buffer is empty and usable again with the same maximum. */
 void buf_release(struct buf *b);
 
+/* Empties it; memory stays for the next octets, unless it is more than `keep`. */
+void buf_clear(struct buf *b, size_t keep);
+
 static inline size_t buf_len(const struct buf *b)
 {
     return b->end - b->start;

@@ -6,6 +6,7 @@
 
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/decimal.h"
 #include "proxy/base/log.h"
 
 enum { TEXT_KEPT_MAX = 255, LINE_MAX_OCTETS = 8192 };
@@ -47,13 +48,9 @@ static void add(struct line *l, const char *text, size_t len)
 
 static void add_number(struct line *l, uint64_t n)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    add(l, digits + at, sizeof digits - at);
+    char digits[DECIMAL_DIGITS_MAX];
+    struct span text = decimal_text(n, digits);
+    add(l, text.ptr, text.len);
 }
 
 static bool is_plain(unsigned char c)
@@ -61,7 +58,15 @@ static bool is_plain(unsigned char c)
     return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
 }
 
-/* A JSON string. */
+/* A JSON string of our own words: nothing in it needs escaping. */
+static void add_word(struct line *l, const char *text)
+{
+    ADD(l, "\"");
+    add(l, text, strlen(text));
+    ADD(l, "\"");
+}
+
+/* A JSON string of what others sent. */
 static void add_text(struct line *l, const char *text)
 {
     size_t plain = 0;
@@ -98,9 +103,9 @@ static void add_request(struct line *l, const struct access_record *r, unsigned 
     char text[ADDR_TEXT_MAX];
     char now[CLOCK_TEXT_MAX];
     ADD(l, "{\"time\":");
-    add_text(l, clock_wall_text(now));
+    add_word(l, clock_wall_text(now));
     ADD(l, ",\"client\":");
-    add_text(l, addr_print(&r->client, text));
+    add_word(l, addr_print(&r->client, text));
     ADD(l, ",\"client_port\":");
     add_number(l, addr_port(&r->client));
     ADD(l, ",\"worker\":");
@@ -112,11 +117,11 @@ static void add_request(struct line *l, const struct access_record *r, unsigned 
     ADD(l, ",\"port\":");
     add_number(l, r->port);
     ADD(l, ",\"address\":");
-    add_text(l, r->origin.sa.sa_family != 0 ? addr_print(&r->origin, text) : "");
+    add_word(l, r->origin.sa.sa_family != 0 ? addr_print(&r->origin, text) : "");
     ADD(l, ",\"class\":");
-    add_text(l, protocol_name(r->protocol));
+    add_word(l, protocol_name(r->protocol));
     ADD(l, ",\"operation\":");
-    add_text(l, r->operation);
+    add_word(l, r->operation);
 }
 
 static void add_result(struct line *l, const struct access_record *r)
@@ -124,7 +129,7 @@ static void add_result(struct line *l, const struct access_record *r)
     ADD(l, ",\"status\":");
     add_number(l, r->status);
     ADD(l, ",\"outcome\":");
-    add_text(l, outcome_info(r->outcome)->token);
+    add_word(l, outcome_info(r->outcome)->token);
     ADD(l, ",\"sni\":");
     add_text(l, r->sni);
     ADD(l, ",\"user\":");

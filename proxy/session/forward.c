@@ -6,7 +6,6 @@
 #include "proxy/session/forward_impl.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/wire/binding.h"
@@ -40,13 +39,7 @@ void forward_release(struct session *s)
     if (ex == NULL)
         return;
     forward_account(s);
-    buf_release(&ex->up);
-    buf_release(&ex->down);
-    buf_release(&ex->reply);
-    buf_release(&ex->again);
-    body_release(&ex->request_body);
-    body_release(&ex->response_body);
-    free(ex);
+    exchange_give(s->ctx, ex);
     s->exchange = NULL;
 }
 
@@ -170,22 +163,6 @@ static bool method_is_idempotent(struct span method)
     return false;
 }
 
-static struct exchange *exchange_create(const struct session_options *o, size_t head_octets)
-{
-    struct exchange *ex = calloc(1, sizeof *ex);
-    if (ex == NULL)
-        return NULL;
-    /* A rewritten head is a little longer than it came (Via, Host); one receive's worth may wait
-     * behind it. */
-    size_t head_max =
-        2 * (o->head.head_octets > head_octets ? o->head.head_octets : head_octets) + 4096;
-    buf_init(&ex->up, head_max + 2 * o->buffer_octets);
-    buf_init(&ex->down, head_max + 2 * o->buffer_octets);
-    buf_init(&ex->reply, o->head.head_octets + o->buffer_octets);
-    buf_init(&ex->again, head_max);
-    return ex;
-}
-
 static int write_head(struct session *s, const struct head *head, const struct route *r)
 {
     const struct session_options *o = s->ctx->options;
@@ -220,20 +197,21 @@ void forward_granted(struct session *s)
 
 void forward_begin(struct session *s, const struct head *head, struct route *r)
 {
-    struct exchange *ex = s->exchange = exchange_create(s->ctx->options, head->size);
+    struct exchange *ex = s->exchange = exchange_take(s->ctx, head->size);
+    bool bodyless = body_is_empty(&r->body);
     int rc = ex != NULL ? write_head(s, head, r) : -ENOMEM;
-    if (rc == 0)
-        rc = buf_add_span(&ex->again, buf_span(&ex->up));
+    if (rc == 0) {
+        ex->idempotent = bodyless && method_is_idempotent(head->method);
+        rc = ex->idempotent ? buf_add_span(&ex->again, buf_span(&ex->up)) : 0;
+    }
     if (rc != 0) {
         session_refuse(s, rc == -ENOBUFS ? OUTCOME_HEAD_TOO_LARGE : OUTCOME_NO_MEMORY, SPAN(""));
         return;
     }
-    bool bodyless = body_is_empty(&r->body);
     ex->host = r->host;
     ex->bound = binding_is_meant(head);
     ex->client_minor = head->minor;
     ex->client_persists = request_persists(s, head);
-    ex->idempotent = bodyless && method_is_idempotent(head->method);
     ex->request_ended = bodyless;
     ex->request_body = r->body;
     r->body = (struct body){.kind = BODY_NONE};

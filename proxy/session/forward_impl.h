@@ -1,7 +1,7 @@
 /*
  * forward_impl.h - what the files of a plain-HTTP exchange share: forward.c (life, deadlines),
- * forward_request.c (up), forward_response.c (down), forward_deliver.c (octets on their way).
- * Private to proxy/session.
+ * forward_exchange.c (its memory), forward_request.c (up), forward_response.c (down),
+ * forward_deliver.c (octets on their way). Private to proxy/session.
  */
 #ifndef CERTFERRY_SESSION_FORWARD_IMPL_H
 #define CERTFERRY_SESSION_FORWARD_IMPL_H
@@ -12,11 +12,12 @@
 enum { FORWARD_TURN_RECEIVES = 16 /* from one side in one turn */ };
 
 struct exchange {
+    struct exchange *next_spare; /* in the context's; nothing but the buffers counts there */
     struct hostname host;
     struct buf up;    /* to the origin: head, then framed body */
     struct buf down;  /* to the client */
     struct buf reply; /* an incomplete response head */
-    struct buf again; /* the request head once more, while it may have to be repeated */
+    struct buf again; /* an idempotent request once more: it may have to be repeated */
     struct body request_body, response_body;
     size_t scanned;   /* of the response head */
     uint64_t sent;    /* octets the origin's connection took */
@@ -36,6 +37,13 @@ struct exchange {
     bool close_client;
     bool accounted;
 };
+
+/*
+ * An exchange of a request whose head came with `head_octets`; NULL when out of memory. To be given
+ * back to the same context.
+ */
+struct exchange *exchange_take(struct session_context *ctx, size_t head_octets);
+void exchange_give(struct session_context *ctx, struct exchange *ex);
 
 /*
  * Sends `data` behind what waits in `queue`; the rest waits there. `taken` grows by what has gone.

@@ -51,6 +51,8 @@ struct session_options {
     char name[128]; /* ours in Via and Proxy-Status */
 };
 
+struct exchange; /* forward_impl.h */
+
 /* One for each worker; outlives its sessions. */
 struct session_context {
     struct netloop net;
@@ -67,6 +69,8 @@ struct session_context {
     unsigned worker;
     uint64_t accepted; /* sessions so far */
     bool draining;
+    struct exchange *spare; /* memory for the next exchanges, see session_forget_spares() */
+    unsigned spare_count;
     char *scratch; /* for one receive, never kept over a callback */
     size_t scratch_octets;
     struct list sessions;
@@ -79,6 +83,9 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
 
 /* Requests that waited have got a place: called on the loop after `paced.wake`. */
 void session_collect(struct session_context *ctx);
+
+/* The last session has ended: gives back what was kept for the next. */
+void session_forget_spares(struct session_context *ctx);
 
 /* Draining begins: idle connections end now, the others after their present exchange. */
 void session_drain_all(struct session_context *ctx);

@@ -31,8 +31,6 @@ enum session_state {
     SESSION_STATE_COUNT
 };
 
-struct exchange; /* forward_impl.h */
-
 struct session {
     struct session_context *ctx;
     struct list node; /* in ctx->sessions */

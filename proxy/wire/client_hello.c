@@ -139,8 +139,13 @@ static bool take_number(struct cursor *c, size_t *left, size_t octets, size_t *v
     unsigned char raw[3];
     if (octets > *left)
         return false;
-    take(c, raw, octets);
     *left -= octets;
+    if (octets <= c->in_record) { /* nearly always: no record ends inside it */
+        *value = number(c->at, octets);
+        take(c, NULL, octets);
+        return true;
+    }
+    take(c, raw, octets);
     *value = number(raw, octets);
     return true;
 }

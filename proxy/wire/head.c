@@ -57,22 +57,32 @@ static bool is_digit(unsigned char c)
     return c >= '0' && c <= '9';
 }
 
-/* tchar of RFC 9110 section 5.6.2 as a set of bits: this is asked for every octet of every name. */
-static bool is_token_octet(unsigned char c)
-{
-    static const uint64_t set[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
-    return c < 128 && (set[c >> 6] >> (c & 63) & 1) != 0;
-}
+/* What an octet may be part of. */
+enum octet_kind {
+    TOKEN = 1,   /* tchar of RFC 9110 section 5.6.2: methods, field names */
+    VISIBLE = 2, /* VCHAR: request targets */
+    TEXT = 4,    /* field-vchar, SP and HTAB of section 5.5: field values, reason phrases */
+    NAMING = TOKEN | VISIBLE | TEXT,
+    DELIMITING = VISIBLE | TEXT
+};
 
-/* field-vchar, SP and HTAB of RFC 9110 section 5.5; also what a reason phrase may hold. */
-static bool is_text_octet(unsigned char c)
-{
-    return c == '\t' || (c >= ' ' && c != 0x7f);
-}
+/* A table, as this is asked for every octet of every head. */
+static const unsigned char octet_kinds[256] = {
+    ['\t'] = TEXT,           [' '] = TEXT,
+    ['!'] = NAMING,          ['"'] = DELIMITING,
+    ['#' ... '\''] = NAMING, ['(' ... ')'] = DELIMITING,
+    ['*' ... '+'] = NAMING,  [','] = DELIMITING,
+    ['-' ... '.'] = NAMING,  ['/'] = DELIMITING,
+    ['0' ... '9'] = NAMING,  [':' ... '@'] = DELIMITING,
+    ['A' ... 'Z'] = NAMING,  ['[' ... ']'] = DELIMITING,
+    ['^' ... 'z'] = NAMING,  ['{'] = DELIMITING,
+    ['|'] = NAMING,          ['}'] = DELIMITING,
+    ['~'] = NAMING,          [0x80 ... 0xff] = TEXT,
+};
 
-static bool is_visible_octet(unsigned char c)
+static bool octet_is(unsigned char c, enum octet_kind kind)
 {
-    return c > ' ' && c < 0x7f;
+    return (octet_kinds[c] & kind) != 0;
 }
 
 static const char *carriage_return_fault(enum scan_state state)
@@ -129,11 +139,13 @@ static enum head_result scan_expect(struct scan *s, bool good, unsigned char c,
 }
 
 /* Runs over octets of one kind; what comes behind them must be `delimiter`. */
-static enum head_result scan_until(struct scan *s, size_t stop, bool (*is_good)(unsigned char),
+static enum head_result scan_until(struct scan *s, size_t stop, enum octet_kind kind,
                                    unsigned char delimiter, enum scan_state next, const char *text)
 {
-    while (s->at < stop && is_good((unsigned char)s->data[s->at]))
-        s->at++;
+    size_t at = s->at;
+    while (at < stop && octet_is((unsigned char)s->data[at], kind))
+        at++;
+    s->at = at;
     if (s->at == s->end)
         return HEAD_MORE;
     unsigned char c = (unsigned char)s->data[s->at];
@@ -235,18 +247,17 @@ static enum head_result scan_start_line(struct scan *s, unsigned char c)
         return scan_too_long(s);
     switch (s->state) {
     case SCAN_METHOD_FIRST:
-        return scan_expect(s, is_token_octet(c), c, SCAN_METHOD, "does not begin with a method");
+        return scan_expect(s, octet_is(c, TOKEN), c, SCAN_METHOD, "does not begin with a method");
     case SCAN_METHOD:
-        return scan_until(s, stop, is_token_octet, ' ', SCAN_TARGET_FIRST,
-                          "octet not allowed in a method");
+        return scan_until(s, stop, TOKEN, ' ', SCAN_TARGET_FIRST, "octet not allowed in a method");
     case SCAN_TARGET_FIRST:
-        return scan_expect(s, is_visible_octet(c), c, SCAN_TARGET,
+        return scan_expect(s, octet_is(c, VISIBLE), c, SCAN_TARGET,
                            "not exactly one space behind the method");
     case SCAN_TARGET:
-        return scan_until(s, stop, is_visible_octet, ' ', SCAN_VERSION_NAME,
+        return scan_until(s, stop, VISIBLE, ' ', SCAN_VERSION_NAME,
                           "octet not allowed in a request target");
     case SCAN_REASON:
-        return scan_until(s, stop, is_text_octet, '\r', SCAN_LINE_LF,
+        return scan_until(s, stop, TEXT, '\r', SCAN_LINE_LF,
                           "octet not allowed in a reason phrase");
     case SCAN_LINE_LF:
         return c == '\n' ? scan_line_end(s) : scan_fault(s, '\r', NULL);
@@ -263,14 +274,14 @@ static enum head_result scan_field(struct scan *s, unsigned char c)
     case SCAN_FIELD_FIRST:
         if (c == '\r')
             return scan_go(s, SCAN_END_LF);
-        return scan_expect(s, is_token_octet(c), c, SCAN_NAME,
+        return scan_expect(s, octet_is(c, TOKEN), c, SCAN_NAME,
                            space      ? "field line begins with whitespace (obs-fold)"
                            : c == ':' ? "field without a name"
                                       : "octet not allowed in a field name");
     case SCAN_NAME:
-        return scan_until(s, s->end, is_token_octet, ':', SCAN_VALUE, NULL);
+        return scan_until(s, s->end, TOKEN, ':', SCAN_VALUE, NULL);
     case SCAN_VALUE:
-        return scan_until(s, s->end, is_text_octet, '\r', SCAN_VALUE_LF,
+        return scan_until(s, s->end, TEXT, '\r', SCAN_VALUE_LF,
                           "octet not allowed in a field value");
     case SCAN_VALUE_LF:
         return c == '\n' ? scan_go(s, SCAN_FIELD_FIRST) : scan_fault(s, '\r', NULL);

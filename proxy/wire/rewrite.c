@@ -1,39 +1,68 @@
 #include "proxy/wire/rewrite.h"
 
 #include <assert.h>
-#include <stdio.h>
+#include <errno.h>
 
-enum { HTTP_PORT = 80, MAX_FORWARDS_MAX = 1000000 };
+#include "proxy/base/decimal.h"
 
-/* Adds to a buffer until something fails; what was added is then taken back. */
+enum {
+    HTTP_PORT = 80,
+    MAX_FORWARDS_MAX = 1000000,
+    OWN_WORDS = 256 /* what we add to a head, about */
+};
+
+/*
+ * A head in the making: many short pieces, written into room that is reserved for all of them. When
+ * something fails, nothing has been added in the end.
+ */
 struct writer {
     struct buf *out;
-    size_t before;
+    size_t before; /* octets that were in `out` */
+    char *from;    /* of what is not committed yet */
+    char *at, *end;
     int rc;
 };
 
-static struct writer writer_begin(struct buf *out)
+/* Makes room for `n` more octets, perhaps elsewhere. False: it has failed, now or before. */
+static bool writer_reserve(struct writer *w, size_t n)
 {
-    return (struct writer){.out = out, .before = buf_len(out)};
+    buf_commit(w->out, (size_t)(w->at - w->from));
+    char *room = w->rc == 0 ? buf_reserve(w->out, n) : NULL;
+    if (room == NULL && w->rc == 0)
+        w->rc = -errno;
+    w->from = w->at = room;
+    w->end = room != NULL ? room + n : NULL;
+    return room != NULL;
+}
+
+/* `size`: the head will hardly be longer. */
+static struct writer writer_begin(struct buf *out, size_t size)
+{
+    struct writer w = {.out = out, .before = buf_len(out)};
+    (void)writer_reserve(&w, size < buf_room(out) ? size : buf_room(out));
+    return w;
 }
 
 static int writer_end(struct writer *w)
 {
+    buf_commit(w->out, (size_t)(w->at - w->from));
     if (w->rc != 0)
         w->out->end = w->out->start + w->before;
     return w->rc;
 }
 
-static void put(struct writer *w, struct span s)
+static inline void put(struct writer *w, struct span s)
 {
-    if (w->rc == 0)
-        w->rc = buf_add_span(w->out, s);
+    if (s.len == 0 || (s.len > (size_t)(w->end - w->at) && !writer_reserve(w, s.len)))
+        return;
+    memcpy(w->at, s.ptr, s.len);
+    w->at += s.len;
 }
 
 static void put_number(struct writer *w, uint64_t n)
 {
-    if (w->rc == 0)
-        w->rc = buf_printf(w->out, "%llu", (unsigned long long)n);
+    char digits[DECIMAL_DIGITS_MAX];
+    put(w, decimal_text(n, digits));
 }
 
 static void put_field(struct writer *w, struct span name, struct span value)
@@ -256,7 +285,7 @@ static void put_request_field(struct writer *w, const struct rewrite_request *r,
 
 int rewrite_request(struct buf *out, const struct rewrite_request *r)
 {
-    struct writer w = writer_begin(out);
+    struct writer w = writer_begin(out, r->head->size + OWN_WORDS + r->host.len + r->via.len);
     struct options o;
     assert(r->target->form == TARGET_ABSOLUTE && r->body->kind != BODY_UNTIL_CLOSE);
     options_read(&o, r->head);
@@ -330,7 +359,7 @@ static void put_response_field(struct writer *w, const struct options *o, bool c
 
 int rewrite_response(struct buf *out, const struct rewrite_response *r)
 {
-    struct writer w = writer_begin(out);
+    struct writer w = writer_begin(out, r->head->size + OWN_WORDS + r->via.len);
     struct options o;
     assert(r->body != NULL || r->head->status < 200);
     options_read(&o, r->head);

@@ -717,6 +717,8 @@ static void check_counters(void)
 void stage_close(void)
 {
     assert(stage_is_empty());
+    for (size_t i = 0; i < STAGE_CLIENTS; i++)
+        session_forget_spares(&stage.ctx[i]);
     upstream_pool_destroy(stage.pool);
     pipes_destroy(stage.pipes);
     options_free(stage.options);

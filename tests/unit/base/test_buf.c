@@ -65,6 +65,31 @@ static void test_release_and_again(void **state)
     buf_release(&b);
 }
 
+static void test_clear(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 4096);
+    buf_clear(&b, 0);
+    assert_null(b.data);
+    assert_int_equal(buf_add_str(&b, "12345678"), 0);
+    buf_consume(&b, 3);
+    char *data = b.data;
+    size_t used = buf_budget_used();
+    buf_clear(&b, b.cap);
+    assert_ptr_equal(b.data, data);
+    assert_holds(&b, "");
+    assert_int_equal(buf_room(&b), 4096);
+    assert_int_equal(buf_add_str(&b, "abcdefgh"), 0);
+    assert_ptr_equal(b.data, data);
+    assert_holds(&b, "abcdefgh");
+    assert_int_equal(buf_budget_used(), used);
+    buf_clear(&b, b.cap - 1);
+    assert_null(b.data);
+    assert_int_equal(buf_budget_used(), 0);
+    buf_release(&b);
+}
+
 /* In every portion up to the maximum exactly, and not one octet more. */
 static void test_limits(void **state)
 {
@@ -386,17 +411,12 @@ static void test_budget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_release_and_again),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_refusal_changes_nothing),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_reserve_and_commit),
-        cmocka_unit_test(test_consume),
-        cmocka_unit_test(test_any_octets),
-        cmocka_unit_test(test_printf),
-        cmocka_unit_test(test_like_a_model),
+        cmocka_unit_test(test_empty),         cmocka_unit_test(test_release_and_again),
+        cmocka_unit_test(test_clear),         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_growth),        cmocka_unit_test(test_refusal_changes_nothing),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_reserve_and_commit),
+        cmocka_unit_test(test_consume),       cmocka_unit_test(test_any_octets),
+        cmocka_unit_test(test_printf),        cmocka_unit_test(test_like_a_model),
         cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
