@@ -20,6 +20,10 @@ import sys
 import threading
 import time
 
+sys.dont_write_bytecode = True
+
+import proxies  # noqa: E402
+
 WARMUP = 10
 ANSWER = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/pkcs7-mime; smime-type=certs-only\r\n"
@@ -100,21 +104,6 @@ def cpu_seconds(pids):
     return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)
 
 
-def family(root):
-    """The process and all its descendants."""
-    parents = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit():
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            pass  # it has just ended
-    found = [root] if root else []
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
 def open_tunnel(port, tunnel):
     connection = socket.create_connection(("127.0.0.1", port), 20)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,7 +136,7 @@ def load(directory, name, port, pid, count, tunnel):
     request = base64.encodebytes((directory / "device.der").read_bytes())
     for _ in range(WARMUP):
         enroll(port, tunnel, context, name, request)
-    pids = family(pid)
+    pids = proxies.family(pid)
     took = []
     cpu, began = cpu_seconds(pids), time.monotonic()
     for _ in range(count):

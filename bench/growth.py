@@ -1,13 +1,20 @@
-"""Whether certferry's costs grow: with open tunnels, with entries of the allowlist, and latency at half load."""
+"""Whether certferry's costs grow: with open tunnels and entries of the allowlist; and latency at half load."""
 
 import sys
 
 import modes
 import proxies
 import report
+import scaling
 
-TUNNELS = (100, 1000, 3000, 9000)
+PARTS = ("tunnels", "entries", "latency", "cores")
+TUNNELS = (100, 1000, 3000, 9000, 30000)
 ENTRIES = (10, 1000, 10000, 100000)
+PROBES = 3
+# Latency is looked at so often in a round, briefly: the kernel takes a busy real-time process off for 50 ms once a
+# second when others wait, and a look without that is wanted.
+LOOKS = ("--looks", "6", "--seconds", "0.25")
+LOWEST = "lowest of all looks: neighbours only add"
 
 
 def _mode(name):
@@ -18,85 +25,143 @@ def _say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def _row(label, mode, results):
-    s = report.summary(mode, results)
-    figures = f"{report.number(s['cost']):>9}{report.number(s['rate']):>9}{s['p50_us']:9.0f}{s['p99_us']:9.0f}"
-    return f"  {label:>22}{figures}"
+def _row(label, figures, *more):
+    cells = "".join(f"{text:>14}" for text in more)
+    return (f"  {label:>22}{report.number(figures['cost']):>9}{report.number(figures['rate']):>9}"
+            f"{figures['p50_us']:9.0f}{figures['p99_us']:9.0f}{cells}")
 
 
-def _head(title):
-    return [title, f"  {'':22}{'us CPU':>9}{'ops/s':>9}{'p50 us':>9}{'p99 us':>9}"]
+def _head(title, *more):
+    cells = "".join(f"{text:>14}" for text in more)
+    return [f"{title}; {LOWEST}", f"  {'':22}{'us CPU':>9}{'ops/s':>9}{'p50 us':>9}{'p99 us':>9}{cells}"]
 
 
 def _own(bench):
     return next(p for p in bench.proxies if p.name == "certferry")
 
 
-def tunnels(bench):
-    """CONNECT beside open idle tunnels."""
+# ---- what grows ----
+
+
+def _half_rate(bench, mode, proxy):
+    """Half of what it does at best, as operations in a second."""
+    results = [bench.load(mode, proxy, "--seconds", str(bench.args.seconds)) for _ in range(PROBES)]
+    return int(max((report.rate(mode, r) for r in results if r), default=0) / 2)
+
+
+def _both_loads(bench, mode, proxy, half, *more):
+    """Cost and rate under full load, latency at half: one result, or None."""
+    full = bench.load(mode, proxy, "--seconds", str(bench.args.seconds), *more)
+    paced = bench.load(mode, proxy, "--rate", str(half), *LOOKS, *more)
+    return full | {key: paced[key] for key in ("p50_us", "p99_us")} if full and paced else None
+
+
+def _flat_line(first, last):
+    """The verdict: the last row as a share of the first."""
+    figures = (("us CPU", "cost"), ("p50", "p50_us"), ("p99", "p99_us"))
+    shares = (f"{what} {report.judge(last[key] / first[key], modes.GROWTH)}" for what, key in figures)
+    return "  last / first: " + ", ".join(shares)
+
+
+def _flat(bench, title, counts, prepare):
+    """Rounds over all counts, a fresh proxy each; prepare(count) returns more arguments of the load."""
     own, mode, found = _own(bench), _mode("connect"), {}
-    for count in TUNNELS:
-        _say(f"bench: {count} open tunnels")
-        for _ in range(bench.args.rounds):
+    bench.start(own)
+    half = _half_rate(bench, mode, own)
+    own.stop()
+    for number in range(bench.args.rounds):
+        _say(f"bench: round {number + 1} of {bench.args.rounds}, {title}")
+        for at in range(len(counts)):
+            count = counts[(at + number) % len(counts)]
+            more = prepare(count)
             bench.start(own)
-            result = bench.load(mode, own, "--hold", str(count), "--seconds", str(bench.args.seconds))
+            result = _both_loads(bench, mode, own, half, *more)
             own.stop()
             if result:
                 found.setdefault(count, []).append(result)
-    return _head("CONNECT with so many idle tunnels open") + [_row(n, mode, r) for n, r in found.items()], found
+    rows = {count: report.lowest(mode, found[count]) for count in counts if count in found}
+    lines = _head(f"CONNECT {title} (p50, p99: at {half} each second)")
+    lines += [_row(count, row) for count, row in rows.items()]
+    if len(rows) > 1:
+        lines.append(_flat_line(rows[counts[0]], list(rows.values())[-1]))
+    return lines, found
+
+
+def tunnels(bench):
+    """CONNECT beside open idle tunnels, as many as the descriptors allow."""
+    counts = [count for count in TUNNELS if count < bench.settings["HELD"]]
+    return _flat(bench, "beside so many idle tunnels", counts, lambda count: ("--hold", str(count)))
 
 
 def entries(bench):
     """CONNECT under longer allowlists."""
-    own, mode, found = _own(bench), _mode("connect"), {}
-    for _ in range(bench.args.rounds):
-        for count in ENTRIES:
-            _say(f"bench: {count} entries")
-            bench.use_entries(count)
-            bench.start(own)
-            result = bench.load(mode, own, "--seconds", str(bench.args.seconds))
-            own.stop()
-            if result:
-                found.setdefault(count, []).append(result)
+
+    def prepare(count):
+        bench.use_entries(count)
+        return ()
+
+    lines, found = _flat(bench, "with so many allowed domains", ENTRIES, prepare)
     bench.use_entries(bench.args.entries)
-    return _head("CONNECT with so many allowed domains") + [_row(n, mode, r) for n, r in found.items()], found
-
-
-def _fastest(bench, mode, proxy):
-    result = bench.load(mode, proxy, "--seconds", str(bench.args.seconds))
-    return report.rate(mode, result) if result else 0
-
-
-def half_load(bench):
-    """Latency through each proxy, and without one, at half the rate that the slower of certferry and it can do."""
-    lines, found = [], {}
-    for mode in (_mode("connect"), _mode("get1k")):
-        own = _own(bench)
-        bench.start(own)
-        rate = int(_fastest(bench, mode, own) / 2)
-        own.stop()
-        lines += _head(f"{mode.title}: {rate} each second")
-        for proxy in bench.proxies:
-            if not mode.through(proxy) or proxy.kind == proxies.CEILING or not bench.start(proxy):
-                continue
-            _say(f"bench: {mode.name} at half load, {proxy.name}")
-            able = _fastest(bench, mode, proxy) > 1.1 * rate
-            results = [bench.load(mode, proxy, "--rate", str(rate), "--seconds", str(bench.args.seconds))
-                       for _ in range(bench.args.rounds if able else 0)]
-            results = [r for r in results if r]
-            proxy.stop()
-            if results:
-                found.setdefault(mode.name, {})[proxy.name] = results
-                lines.append(_row(proxy.name, mode, results))
-            else:
-                lines.append(f"  {proxy.name:>22}   too slow for this rate")
     return lines, found
 
 
-def run(bench):
-    """(lines to print, measurements)."""
+# ---- latency ----
+
+
+def _latency_rows(mode, found):
+    """Lines, with how p99 compares to the one without a proxy."""
+    rows = {name: report.lowest(mode, results) for name, results in found.items()}
+    direct = rows.get("direct", {}).get("p99_us")
+    lines = []
+    for name, row in rows.items():
+        compared = (f"{row['p99_us'] / direct:.2f}", f"{row['p99_us'] / direct - 1:.2f}") if direct else ("-", "-")
+        lines.append(_row(name, row, *(compared if name != "direct" else ("", ""))))
+    if direct:
+        ratio = rows["certferry"]["p99_us"] / direct
+        lines.append(
+            f"  certferry's p99 / direct's: {report.judge(ratio, modes.LATENCY)}; "
+            f"what it adds / direct's: {report.judge(ratio - 1, modes.LATENCY)}"
+        )
+    return lines
+
+
+def _latency_of(bench, mode):
+    running = [p for p in bench.proxies if mode.through(p) and p.kind != proxies.CEILING and bench.start(p)]
+    rate = _half_rate(bench, mode, _own(bench))
+    able = [p for p in running if p.name == "certferry" or 2 * _half_rate(bench, mode, p) > 1.1 * rate]
+    found = {p.name: [] for p in able}
+    for number in range(bench.args.rounds):
+        _say(f"bench: round {number + 1} of {bench.args.rounds}, latency of {mode.name}")
+        for at in range(len(able)):
+            proxy = able[(at + number) % len(able)]
+            result = bench.load(mode, proxy, "--rate", str(rate), *LOOKS)
+            found[proxy.name] += [result] if result else []
+    for proxy in running:
+        proxy.stop()
+    lines = _head(f"{mode.title}: {rate} each second", "p99/direct", "added/direct")
+    lines += _latency_rows(mode, {name: results for name, results in found.items() if results})
+    slow = [p.name for p in running if p not in able]
+    return lines + ([f"  too slow for this rate: {', '.join(slow)}"] if slow else []), found
+
+
+def latency(bench):
+    """Through each proxy, and without one, at half the rate that certferry can do."""
     lines, found = [], {}
-    for name, what in (("tunnels", tunnels), ("entries", entries), ("half_load", half_load)):
-        more, found[name] = what(bench)
-        lines += more + [""]
+    for mode in (_mode("connect"), _mode("get1k")):
+        more, found[mode.name] = _latency_of(bench, mode)
+        lines += more
+    return lines, found
+
+
+def run(bench, parts):
+    """(lines to print, measurements)."""
+    what = {"tunnels": tunnels, "entries": entries, "latency": latency, "cores": scaling.cores}
+    lines, found = [], {}
+    for name in PARTS:
+        if name in parts:
+            bench.realtime = name != "cores"  # which says nothing about latency
+            bench.stop_origins()
+            bench.start_origins()
+            more, found[name] = what[name](bench)
+            lines += more + [""]
     return lines, found

@@ -1,5 +1,5 @@
 /*
- * origin.c - the servers behind the proxy, one process and thread: bench_origin FIRST-PORT
+ * origin.c - the servers behind the proxy: bench_origin FIRST-PORT [PROCESSES]
  *
  * FIRST-PORT and the four after it: echo; a source (sends without end once anything has come); a
  * sink; both; HTTP. Prints "ready" when all listen.
@@ -15,6 +15,7 @@
 
 #include "bench/origin_http.h"
 #include "bench/sockets.h"
+#include "bench/workers.h"
 
 enum service { SERVICE_ECHO, SERVICE_SOURCE, SERVICE_SINK, SERVICE_BOTH, SERVICE_HTTP, SERVICES };
 enum { CHUNK = 256 * 1024, BATCH = 256, REQUEST_MAX = 32 * 1024 };
@@ -180,18 +181,22 @@ static void ready(struct connection *c, uint32_t events)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2)
-        give_up("usage: bench_origin FIRST-PORT");
+    if (argc != 2 && argc != 3)
+        give_up("usage: bench_origin FIRST-PORT [PROCESSES]");
     unsigned long first = number_of(argv[1], "FIRST-PORT");
+    pid_t parent = getpid();
     socket_raise_limit();
+    workers_fork(argc == 3 ? number_of(argv[2], "PROCESSES") : 1);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     for (unsigned s = 0; s < SERVICES; s++) {
         char port[16];
         (void)snprintf(port, sizeof port, "%lu", first + s);
         (void)new_connection(socket_listen(socket_address(port)), (enum service)s, true);
     }
-    (void)puts("ready");
-    (void)fflush(stdout);
+    if (getpid() == parent) {
+        (void)puts("ready");
+        (void)fflush(stdout);
+    }
     for (;;) {
         struct epoll_event events[BATCH];
         int n = epoll_wait(epoll_fd, events, BATCH, -1);

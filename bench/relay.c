@@ -1,6 +1,6 @@
 /*
  * relay.c - a relay that understands nothing, as the limit: bench_relay [--answer]
- * PORT:TARGET-PORT...
+ * [--processes N] PORT:TARGET-PORT...
  *
  * What comes in on PORT goes to TARGET-PORT on loopback and back. No list, no limit, no deadline,
  * no log, no parsing. With --answer the first octets of a client are taken for a CONNECT, dropped
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "bench/sockets.h"
+#include "bench/workers.h"
 
 enum {
     CHUNK = 64 * 1024,
@@ -347,17 +348,24 @@ static void free_dead(void)
 
 int main(int argc, char **argv)
 {
-    answers = argc > 1 && strcmp(argv[1], "--answer") == 0;
-    int first = answers ? 2 : 1;
+    unsigned long processes = 1;
+    int first = 1;
+    if (first < argc && strcmp(argv[first], "--answer") == 0) {
+        answers = true;
+        first++;
+    }
+    if (first + 1 < argc && strcmp(argv[first], "--processes") == 0) {
+        processes = number_of(argv[first + 1], "--processes");
+        first += 2;
+    }
     if (argc <= first)
-        give_up("usage: bench_relay [--answer] PORT:TARGET-PORT...");
+        give_up("usage: bench_relay [--answer] [--processes N] PORT:TARGET-PORT...");
     (void)signal(SIGPIPE, SIG_IGN); /* splice() knows no MSG_NOSIGNAL */
     socket_raise_limit();
+    workers_fork(processes);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     for (int i = first; i < argc; i++)
         listen_on(argv[i]);
-    (void)puts("ready");
-    (void)fflush(stdout);
     for (;;) {
         struct epoll_event events[BATCH];
         int n = epoll_wait(epoll_fd, events, BATCH, resumed != NULL ? 0 : -1);

@@ -3,7 +3,7 @@
 import statistics
 
 from modes import GIGABYTE, IDLE, IDLE_RIVAL_KIB, THROUGHPUT
-from proxies import FORWARD
+from proxies import CEILING, FORWARD
 
 
 def cost(mode, result):
@@ -21,6 +21,25 @@ def rate(mode, result):
 
 def idle_kib(result):
     return (result["memory_after"] - result["memory_before"]) / result["tunnels"] / 1024
+
+
+def merge(results):
+    """One result of load processes that ran at the same time; each has seen all of the proxy's processor time."""
+    if len(results) == 1:
+        return results[0]
+    sums = {key: sum(r[key] for r in results) for key in ("operations", "octets", "failures")}
+    means = {key: statistics.mean(r[key] for r in results) for key in ("seconds", "cpu_seconds", "p50_us")}
+    return sums | means | {"p99_us": max(r["p99_us"] for r in results)}
+
+
+def lowest(mode, results):
+    """The lowest of each figure, and the highest rate: what the rounds were with the least disturbance."""
+    return {
+        "cost": min(cost(mode, r) for r in results),
+        "rate": max(rate(mode, r) for r in results),
+        "p50_us": min(r["p50_us"] for r in results),
+        "p99_us": min(r["p99_us"] for r in results),
+    }
 
 
 def summary(mode, results):
@@ -86,7 +105,7 @@ def mode_table(mode, figures, proxies):
     return lines
 
 
-def _judge(value, target):
+def judge(value, target):
     if value is None:
         return "-"
     if not target:
@@ -111,11 +130,11 @@ def targets_table(figures, modes, proxies):
         rival = best_rival(got, proxies, "cost")
         fastest = best_rival(got, proxies, "rate")
         faster = share(got, own, fastest, "rate") if fastest else None
-        ceilings = "; ".join(f"{name} {_judge(share(got, own, name), at)}" for name, at in mode.ceilings if name in got)
+        ceilings = "; ".join(f"{name} {judge(share(got, own, name), at)}" for name, at in mode.ceilings if name in got)
         unit = "s/GB" if mode.per == GIGABYTE else "us"
         lines.append(
             f"| {mode.name} | {number(got[own]['cost'])} {unit} | "
-            + (f"{rival} {number(got[rival]['cost'])} {unit} | {_judge(share(got, own, rival), mode.rival)} | " if rival
+            + (f"{rival} {number(got[rival]['cost'])} {unit} | {judge(share(got, own, rival), mode.rival)} | " if rival
                else "- | - | ")
             + f"{ceilings or '-'} | "
             + (f"{faster:.2f}x of {fastest} {'ok' if faster >= THROUGHPUT else 'MISSED'} |"
@@ -124,10 +143,31 @@ def targets_table(figures, modes, proxies):
     return lines
 
 
+def readme_table(figures, modes, proxies, head):
+    """Markdown lines ready to paste: processor time of all proxies, with date and machine below."""
+    names = [p.name for p in proxies if p.kind in (FORWARD, CEILING) and p.name != "certferry-raw"]
+    lines = [
+        f"| processor time (or memory) of | {' | '.join(names)} |",
+        "| --- |" + " ---: |" * len(names),
+    ]
+    for mode in modes:
+        got = figures.get(mode.name, {})
+        if "certferry" not in got:
+            continue
+        unit, key = ("KiB", "kib") if mode is IDLE else ("s/GB" if mode.per == GIGABYTE else "µs", "cost")
+        cells = [_short(got[name][key]) if name in got else "-" for name in names]
+        lines.append(f"| {mode.short}, {unit} | {' | '.join(cells)} |")
+    return lines + ["", f"{head['date'][:10]}, {head['machine']}; {head['how']}."]
+
+
+def _short(value):
+    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
+
+
 def _idle_row(got, proxies):
     rival = best_rival(got, proxies, "kib")
     own = got["certferry"]["kib"]
     verdict = "ok" if own <= IDLE_RIVAL_KIB else "MISSED"
     best = f"{rival} {got[rival]['kib']:.1f} KiB" if rival else "-"
-    ceiling = _judge(share(got, "certferry", "haproxy", "kib"), 0.5)
+    ceiling = judge(share(got, "certferry", "haproxy", "kib"), 0.5)
     return f"| idle | {own:.2f} KiB | {best} | {own:.2f} KiB of {IDLE_RIVAL_KIB} {verdict} | haproxy {ceiling} | - |"

@@ -65,6 +65,7 @@ int socket_listen(struct sockaddr_in at)
     int fd = new_socket();
     int on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, BACKLOG) != 0)
         give_up("cannot listen on port %u: %s", ntohs(at.sin_port), strerror(errno));
     return fd;
