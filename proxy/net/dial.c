@@ -32,7 +32,8 @@ struct dial {
     struct poll_slot later;         /* ends the dial on the next round, out of dial_start() */
     uint64_t started_us, resolved_us;
     struct dial_result result; /* of the failure that says most so far */
-    struct attempt *attempt;   /* owned; those that passed the guard */
+    struct attempt *attempt;   /* those that passed the guard; `only`, or owned */
+    struct attempt only;
     size_t count, next, open;
 };
 
@@ -111,7 +112,8 @@ static void dial_free(struct dial *d)
     deadline_clear(d->net.deadlines, &d->limit);
     deadline_clear(d->net.deadlines, &d->stagger);
     poller_unresume(&d->later);
-    free(d->attempt);
+    if (d->attempt != &d->only)
+        free(d->attempt);
     free(d);
 }
 
@@ -236,7 +238,7 @@ static bool dial_addresses(struct dial *d, const struct addr *addresses, size_t 
 {
     d->resolved_us = clock_us();
     count = count < d->options.addresses_max ? count : d->options.addresses_max;
-    d->attempt = calloc(count, sizeof *d->attempt);
+    d->attempt = count > 1 ? calloc(count, sizeof *d->attempt) : &d->only;
     if (d->attempt == NULL) {
         note_failure(d, OUTCOME_NO_MEMORY, -ENOMEM, NULL);
         return false;
@@ -291,17 +293,19 @@ static bool dial_begin(struct dial *d, const struct dial_request *request)
 
 struct dial *dial_start(const struct netloop *net, const struct dial_request *request)
 {
-    struct dial *d = calloc(1, sizeof *d);
+    struct dial *d = malloc(sizeof *d);
     if (d == NULL)
         return NULL;
-    d->net = *net;
-    d->options = *request->options;
-    d->guard = request->guard;
-    d->on_done = request->on_done;
-    d->arg = request->arg;
-    d->port = request->port;
-    d->result.fd = -1;
-    d->started_us = clock_us();
+    *d = (struct dial){
+        .net = *net,
+        .options = *request->options,
+        .guard = request->guard,
+        .on_done = request->on_done,
+        .arg = request->arg,
+        .port = request->port,
+        .result.fd = -1,
+        .started_us = clock_us(),
+    };
     deadline_init(&d->limit, on_limit);
     deadline_init(&d->stagger, on_stagger);
     poll_slot_init(&d->later, on_later);

@@ -6,15 +6,17 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { POLLER_BATCH = 128, OWNERS_STEP = 1024 };
+enum { POLLER_BATCH = 128, OWNERS_STEP = 1024, TICK_MS = 5 };
 
 struct poller {
     uv_poll_t watch; /* of the epoll descriptor */
     uv_idle_t idle;  /* active while a slot is resumed, so that the loop does not sleep */
     int epoll_fd;
+    uv_timer_t tick;  /* active while a slot awaits */
     unsigned handles; /* open ones; the last close frees */
     struct list resumed;
-    struct poll_slot **owner; /* by descriptor; NULL: not watched */
+    struct list awaiting, overdue; /* since this tick; since the one before */
+    struct poll_slot **owner;      /* by descriptor; NULL: not watched */
     size_t owner_count;
     struct epoll_event batch[POLLER_BATCH];
     int batch_count; /* events of the present batch; 0 outside dispatch */
@@ -58,13 +60,30 @@ static void on_idle(uv_idle_t *handle)
     struct list last;
     list_append(&p->resumed, &last);
     while (p->resumed.next != &last) {
-        struct poll_slot *slot = LIST_ITEM(p->resumed.next, struct poll_slot, resumed);
-        list_remove(&slot->resumed);
+        struct poll_slot *slot = LIST_ITEM(p->resumed.next, struct poll_slot, called);
+        list_remove(&slot->called);
         slot->on_ready(slot, POLL_READABLE | POLL_WRITABLE);
     }
     list_remove(&last);
     if (list_empty(&p->resumed))
         (void)uv_idle_stop(&p->idle);
+}
+
+static void on_tick(uv_timer_t *handle)
+{
+    struct poller *p = handle->data;
+    while (!list_empty(&p->overdue)) {
+        struct poll_slot *slot = LIST_ITEM(p->overdue.next, struct poll_slot, called);
+        list_remove(&slot->called);
+        slot->on_ready(slot, POLL_READABLE | POLL_LATE);
+    }
+    while (!list_empty(&p->awaiting)) {
+        struct list *node = p->awaiting.next;
+        list_remove(node);
+        list_append(&p->overdue, node);
+    }
+    if (list_empty(&p->overdue))
+        (void)uv_timer_stop(&p->tick);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -83,6 +102,8 @@ int poller_create(struct poller **out, uv_loop_t *loop)
     if (p == NULL)
         return -ENOMEM;
     list_init(&p->resumed);
+    list_init(&p->awaiting);
+    list_init(&p->overdue);
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int rc = p->epoll_fd < 0 ? -errno : uv_poll_init(loop, &p->watch, p->epoll_fd);
     if (rc != 0) {
@@ -92,8 +113,9 @@ int poller_create(struct poller **out, uv_loop_t *loop)
         return rc;
     }
     (void)uv_idle_init(loop, &p->idle);
-    p->handles = 2;
-    p->watch.data = p->idle.data = p;
+    (void)uv_timer_init(loop, &p->tick);
+    p->handles = 3;
+    p->watch.data = p->idle.data = p->tick.data = p;
     rc = uv_poll_start(&p->watch, UV_READABLE, on_epoll_readable);
     if (rc != 0) {
         poller_destroy(p);
@@ -105,7 +127,8 @@ int poller_create(struct poller **out, uv_loop_t *loop)
 
 void poller_destroy(struct poller *p)
 {
-    assert(list_empty(&p->resumed));
+    assert(list_empty(&p->resumed) && list_empty(&p->awaiting) && list_empty(&p->overdue));
+    uv_close((uv_handle_t *)&p->tick, on_handle_closed);
     uv_close((uv_handle_t *)&p->watch, on_handle_closed);
     uv_close((uv_handle_t *)&p->idle, on_handle_closed);
 }
@@ -113,7 +136,7 @@ void poller_destroy(struct poller *p)
 void poll_slot_init(struct poll_slot *slot, poll_cb on_ready)
 {
     slot->on_ready = on_ready;
-    list_init(&slot->resumed);
+    list_init(&slot->called);
 }
 
 /* Room for an owner of `fd`. 0 or -ENOMEM. */
@@ -166,13 +189,21 @@ void poller_remove(struct poller *p, struct poll_slot *slot, int fd)
 
 void poller_resume(struct poller *p, struct poll_slot *slot)
 {
-    if (!list_empty(&slot->resumed))
-        return;
-    list_append(&p->resumed, &slot->resumed);
+    list_remove(&slot->called);
+    list_append(&p->resumed, &slot->called);
     (void)uv_idle_start(&p->idle, on_idle);
+}
+
+void poller_await(struct poller *p, struct poll_slot *slot)
+{
+    if (!list_empty(&slot->called))
+        return;
+    list_append(&p->awaiting, &slot->called);
+    if (!uv_is_active((uv_handle_t *)&p->tick))
+        (void)uv_timer_start(&p->tick, on_tick, TICK_MS, TICK_MS);
 }
 
 void poller_unresume(struct poll_slot *slot)
 {
-    list_remove(&slot->resumed);
+    list_remove(&slot->called);
 }

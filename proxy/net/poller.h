@@ -19,6 +19,7 @@ enum poll_events {
     POLL_WRITABLE = 2,
     POLL_FIN = 4,    /* the peer will send no more */
     POLL_BROKEN = 8, /* reset or failed, or both sides have ended */
+    POLL_LATE = 16,  /* nothing else was told in time: see poller_await() */
 };
 
 struct poll_slot;
@@ -27,7 +28,7 @@ typedef void (*poll_cb)(struct poll_slot *slot, unsigned events);
 /* Embedded in whatever owns a descriptor. */
 struct poll_slot {
     poll_cb on_ready;
-    struct list resumed; /* poller's own */
+    struct list called; /* poller's own: resumed, or awaiting */
 };
 
 struct poller;
@@ -58,7 +59,13 @@ void poller_remove(struct poller *p, struct poll_slot *slot, int fd);
  * long enough. */
 void poller_resume(struct poller *p, struct poll_slot *slot);
 
-/* Takes a resumption back; harmless when there is none. */
+/*
+ * Calls back with READABLE|LATE in 5 to 10 ms, for a descriptor that tells of octets only when
+ * there are many (SO_RCVLOWAT). Harmless when it awaits already.
+ */
+void poller_await(struct poller *p, struct poll_slot *slot);
+
+/* Takes a resumption or an await back; harmless when there is none. */
 void poller_unresume(struct poll_slot *slot);
 
 #endif

@@ -18,6 +18,9 @@ static void on_slot_ready(struct poll_slot *slot, unsigned events)
 {
     struct stream *s = LIST_ITEM(slot, struct stream, slot);
     note(s, events);
+    s->late = (events & POLL_LATE) != 0;
+    if (s->gathers && (events & POLL_READABLE) != 0)
+        poller_unresume(&s->slot); /* enough came in time */
     s->on_ready(s);
 }
 
@@ -125,6 +128,21 @@ void stream_shutdown(struct stream *s)
 void stream_resume(struct stream *s)
 {
     poller_resume(s->poller, &s->slot);
+}
+
+int stream_gather(struct stream *s, size_t octets)
+{
+    int least = (int)octets;
+    if (setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least) != 0)
+        return -errno;
+    s->gathers = octets > 1;
+    return 0;
+}
+
+void stream_await(struct stream *s)
+{
+    assert(s->gathers);
+    poller_await(s->poller, &s->slot);
 }
 
 void stream_close(struct stream *s)

@@ -29,6 +29,8 @@ struct stream {
     bool fin_seen; /* the peer's FIN is queued or was received: a short read is not the end of news
                     */
     bool fin_sent; /* stream_shutdown() was called */
+    bool gathers;  /* see stream_gather() */
+    bool late;     /* `on_ready` comes because stream_await() was called and nothing came since */
     bool broken;   /* reset or failed; with fin_sent also the regular end of both sides */
 };
 
@@ -68,6 +70,15 @@ void stream_shutdown(struct stream *s);
 /* `on_ready` comes again on the loop's next round: for work left over when a turn was long enough.
  */
 void stream_resume(struct stream *s);
+
+/*
+ * For octets that come in plenty: from now on `on_ready` tells of octets once so many wait
+ * (SO_RCVLOWAT), and of FIN and errors as ever. So that fewer do not wait for ever, stream_await()
+ * is called when all there was is taken: unless there is news before, `on_ready` comes in 5 to
+ * 10 ms with `late` set. 1 octet: as usual, and what waits is told. 0 or a negative errno.
+ */
+int stream_gather(struct stream *s, size_t octets);
+void stream_await(struct stream *s);
 
 /* Closes in order: octets taken by stream_send() still reach the peer. Harmless when not open. */
 void stream_close(struct stream *s);

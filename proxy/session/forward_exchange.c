@@ -15,14 +15,14 @@ enum {
 struct exchange *exchange_take(struct session_context *ctx, size_t head_octets)
 {
     const struct session_options *o = ctx->options;
-    struct exchange *ex = ctx->spare;
+    struct exchange *ex = ctx->spare_exchange;
     if (ex == NULL) {
         ex = calloc(1, sizeof *ex);
         if (ex == NULL)
             return NULL;
     } else {
-        ctx->spare = ex->next_spare;
-        ctx->spare_count--;
+        ctx->spare_exchange = ex->next_spare;
+        ctx->spare_exchange_count--;
     }
     *ex = (struct exchange){.up = ex->up, .down = ex->down, .again = ex->again};
     /* A rewritten head is a little longer than it came (Via, Host); one receive's worth may wait
@@ -48,24 +48,24 @@ void exchange_give(struct session_context *ctx, struct exchange *ex)
     buf_release(&ex->reply);
     body_release(&ex->request_body);
     body_release(&ex->response_body);
-    if (ctx->spare_count == SPARES_MAX || buf_budget_spent()) {
+    if (ctx->spare_exchange_count == SPARES_MAX || buf_budget_spent()) {
         exchange_free(ex);
         return;
     }
     buf_clear(&ex->up, SPARE_BUF_OCTETS);
     buf_clear(&ex->down, SPARE_BUF_OCTETS);
     buf_clear(&ex->again, SPARE_BUF_OCTETS);
-    ex->next_spare = ctx->spare;
-    ctx->spare = ex;
-    ctx->spare_count++;
+    ex->next_spare = ctx->spare_exchange;
+    ctx->spare_exchange = ex;
+    ctx->spare_exchange_count++;
 }
 
-void session_forget_spares(struct session_context *ctx)
+void forward_forget_spares(struct session_context *ctx)
 {
-    while (ctx->spare != NULL) {
-        struct exchange *ex = ctx->spare;
-        ctx->spare = ex->next_spare;
-        ctx->spare_count--;
+    while (ctx->spare_exchange != NULL) {
+        struct exchange *ex = ctx->spare_exchange;
+        ctx->spare_exchange = ex->next_spare;
+        ctx->spare_exchange_count--;
         exchange_free(ex);
     }
 }

@@ -70,10 +70,9 @@ static void refuse_route(struct session *s, const struct route *r)
 static void note_request(struct session *s, const struct head *head, const struct route *r)
 {
     struct access_record *record = &s->record;
-    (void)snprintf(
-        record->method, sizeof record->method, "%.*s",
-        (int)(head->method.len < ACCESS_METHOD_MAX ? head->method.len : ACCESS_METHOD_MAX),
-        head->method.ptr);
+    size_t shown = head->method.len < ACCESS_METHOD_MAX ? head->method.len : ACCESS_METHOD_MAX - 1;
+    memcpy(record->method, head->method.ptr, shown);
+    record->method[shown] = '\0';
     if (r->named)
         access_record_text(&record->host, span_of(r->host.text));
     else if (r->target.host.len > 0)

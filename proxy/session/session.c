@@ -13,7 +13,10 @@
 
 #define BIT(state) (1U << (state))
 
-enum { RETRY_AFTER_S = 10 /* to three times as long: a device fleet's burst is spread by then */ };
+enum {
+    RETRY_AFTER_S = 10, /* to three times as long: a device fleet's burst is spread by then */
+    SPARES_MAX = 32     /* ended sessions of a worker whose memory is kept for the next */
+};
 
 static const unsigned may_go[SESSION_STATE_COUNT] = {
     [SESSION_PREFACE] = BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
@@ -91,13 +94,44 @@ void session_tell(struct session *s, enum outcome why)
     access_record_reset(r);
 }
 
+/* Zeroed; NULL when out of memory. */
+static struct session *take_memory(struct session_context *ctx)
+{
+    struct session *s = ctx->spare_session;
+    if (s == NULL)
+        return calloc(1, sizeof *s);
+    ctx->spare_session = s->next_spare;
+    ctx->spare_session_count--;
+    s->next_spare = NULL;
+    return s;
+}
+
+/* Zeroed at once: whoever still uses it shall fall over it, not into another client's session. */
+static void give_memory(struct session_context *ctx, struct session *s)
+{
+    if (ctx->spare_session_count == SPARES_MAX) {
+        free(s);
+        return;
+    }
+    *s = (struct session){.next_spare = ctx->spare_session};
+    ctx->spare_session = s;
+    ctx->spare_session_count++;
+}
+
+void session_forget_spares(struct session_context *ctx)
+{
+    while (ctx->spare_session != NULL)
+        free(take_memory(ctx));
+    forward_forget_spares(ctx);
+}
+
 /* Freed when nobody on the stack uses it any more. */
 static void free_if_left(struct session *s)
 {
     if (s->state != SESSION_CLOSING || s->busy > 0)
         return;
     struct session_context *ctx = s->ctx;
-    free(s);
+    give_memory(ctx, s);
     if (list_empty(&ctx->sessions) && ctx->on_empty != NULL)
         ctx->on_empty(ctx->on_empty_arg);
 }
@@ -381,7 +415,7 @@ static void on_due(struct deadline *d)
 
 void session_accept(struct session_context *ctx, int fd, const struct addr *client)
 {
-    struct session *s = calloc(1, sizeof *s);
+    struct session *s = take_memory(ctx);
     if (s == NULL) {
         (void)close(fd);
         return;

@@ -51,6 +51,7 @@ struct session_options {
     char name[128]; /* ours in Via and Proxy-Status */
 };
 
+struct session;
 struct exchange; /* forward_impl.h */
 
 /* One for each worker; outlives its sessions. */
@@ -69,8 +70,9 @@ struct session_context {
     unsigned worker;
     uint64_t accepted; /* sessions so far */
     bool draining;
-    struct exchange *spare; /* memory for the next exchanges, see session_forget_spares() */
-    unsigned spare_count;
+    struct session *spare_session; /* memory for the next ones, see session_forget_spares() */
+    struct exchange *spare_exchange;
+    unsigned spare_session_count, spare_exchange_count;
     char *scratch; /* for one receive, never kept over a callback */
     size_t scratch_octets;
     struct list sessions;

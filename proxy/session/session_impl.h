@@ -32,6 +32,7 @@ enum session_state {
 };
 
 struct session {
+    struct session *next_spare; /* in the context's, after its end */
     struct session_context *ctx;
     struct list node; /* in ctx->sessions */
     enum session_state state;
@@ -142,6 +143,7 @@ void forward_due(struct session *s);
 bool forward_midway(const struct session *s); /* part of a 1xx response is on its way down */
 bool forward_is_cut(const struct session *s); /* the client has a response, but not all of it */
 void forward_account(struct session *s);      /* octets into record and metrics, once */
-void forward_release(struct session *s);      /* frees the exchange; harmless when there is none */
+void forward_forget_spares(struct session_context *ctx);
+void forward_release(struct session *s); /* frees the exchange; harmless when there is none */
 
 #endif

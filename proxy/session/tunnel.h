@@ -21,14 +21,15 @@
 enum { TUNNEL_UP, TUNNEL_DOWN }; /* client to origin, origin to client */
 
 struct tunnel_way {
-    struct buf waiting; /* received, not yet taken by the receiver */
-    struct pipe *pipe;  /* lent: octets are in it, and none in `waiting`; NULL: none */
-    uint64_t octets;    /* taken by the receiver so far */
-    bool bulk;          /* the last receive was a full one: more waits */
-    bool ended;         /* the sender has sent its FIN, or failed */
-    bool fin;           /* it was a FIN */
-    bool closed;        /* and the receiver was told */
-    bool starved;       /* octets were lost for want of memory */
+    struct buf waiting;   /* received, not yet taken by the receiver */
+    struct pipe *pipe;    /* lent: octets are in it, and none in `waiting`; NULL: none */
+    uint64_t octets;      /* taken by the receiver so far */
+    bool bulk;            /* the last receive was a full one: more waits */
+    uint16_t spliced_kib; /* since the last look for a rush */
+    bool ended;           /* the sender has sent its FIN, or failed */
+    bool fin;             /* it was a FIN */
+    bool closed;          /* and the receiver was told */
+    bool starved;         /* octets were lost for want of memory */
 };
 
 struct tunnel {

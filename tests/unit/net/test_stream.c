@@ -1,6 +1,8 @@
 /* test_stream.c - streams over the poller: edges, FIN, reset, adoption, resumption, closing inside
  * callbacks. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -178,6 +180,88 @@ static void test_resume_comes_once_on_the_next_round(void **state)
     (void)close(peer);
 }
 
+/* A connected pair over TCP: other sockets have no low water mark. */
+static int open_tcp_pair(struct end *e)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), peer = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    assert_int_equal(connect(peer, (struct sockaddr *)&at, size), 0);
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    (void)close(listener);
+    *e = (struct end){0};
+    stream_init(&e->stream, on_ready);
+    assert_int_equal(stream_open(&e->stream, poller, fd), 0);
+    turn();
+    e->stream.can_read = false;
+    e->ready = 0;
+    return peer;
+}
+
+static void test_gathering(void **state)
+{
+    struct end e;
+    char got[16];
+    (void)state;
+    int peer = open_tcp_pair(&e);
+    assert_int_equal(stream_gather(&e.stream, 8), 0);
+    assert_int_equal(write(peer, "few", 3), 3);
+    turn();
+    assert_int_equal(e.ready, 0);
+    assert_int_equal(write(peer, "enough", 6), 6);
+    while (!e.stream.can_read)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    assert_false(e.stream.late);
+    assert_int_equal(stream_receive(&e.stream, got, sizeof got), 9);
+
+    /* Back to usual: what waits is told. */
+    assert_int_equal(write(peer, "few", 3), 3);
+    turn();
+    assert_false(e.stream.can_read);
+    assert_int_equal(stream_gather(&e.stream, 1), 0);
+    while (!e.stream.can_read)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(stream_receive(&e.stream, got, sizeof got), 3);
+    stream_close(&e.stream);
+    (void)close(peer);
+}
+
+static void test_awaiting(void **state)
+{
+    struct end e;
+    char got[16];
+    (void)state;
+    int peer = open_tcp_pair(&e);
+    assert_int_equal(stream_gather(&e.stream, 8), 0);
+    assert_int_equal(write(peer, "few", 3), 3);
+    stream_await(&e.stream);
+    stream_await(&e.stream);
+    while (e.ready == 0)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    assert_true(e.stream.late && e.stream.can_read);
+    assert_int_equal(stream_receive(&e.stream, got, sizeof got), 3);
+
+    /* Told once; a FIN needs no await. */
+    assert_int_equal(shutdown(peer, SHUT_WR), 0);
+    while (!e.stream.fin_seen)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    assert_false(e.stream.late);
+    assert_int_equal(e.ready, 2);
+
+    /* A resumption comes in its place; closing takes either along. */
+    stream_await(&e.stream);
+    stream_resume(&e.stream);
+    turn();
+    assert_int_equal(e.ready, 3);
+    assert_false(e.stream.late);
+    stream_await(&e.stream);
+    stream_close(&e.stream);
+    (void)close(peer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +270,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_closing_a_neighbour_drops_its_event, setup, teardown),
         cmocka_unit_test_setup_teardown(test_adopted_stream_gets_the_events, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resume_comes_once_on_the_next_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gathering, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_awaiting, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

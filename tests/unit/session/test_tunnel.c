@@ -1,6 +1,9 @@
 /* test_tunnel.c - the relay: everything arrives, half-close passes, back-pressure bounds memory,
  * resets end it. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -243,6 +246,91 @@ static void test_bulk_without_pipes(void **state)
     assert_in_range(pour(), 1, MAX);
 }
 
+/* The origin comes over TCP: other sockets cannot gather. */
+static void use_tcp_origin(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    stream_close(&origin);
+    (void)close(origin_peer);
+    origin_peer = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(origin_peer, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(fcntl(origin_peer, F_SETFL, O_NONBLOCK), 0);
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    assert_int_equal(stream_open(&origin, poller, fd), 0);
+    (void)close(listener);
+}
+
+static size_t drain_client(void)
+{
+    static char block[65536];
+    size_t got = 0;
+    ssize_t n;
+    while ((n = read(client_peer, block, sizeof block)) > 0)
+        got += (size_t)n;
+    return got;
+}
+
+/* Streams until the tunnel looks at the origin less often. Octets that are not at the client yet.
+ */
+static size_t rush(void)
+{
+    static char block[65536];
+    size_t sent = 0, got = 0;
+    while (!origin.gathers) {
+        ssize_t n = write(origin_peer, block, sizeof block);
+        sent += n > 0 ? (size_t)n : 0;
+        (void)turn();
+        got += drain_client();
+    }
+    return sent - got;
+}
+
+static void wait_for_client(size_t octets)
+{
+    size_t got = drain_client();
+    while (got < octets) {
+        (void)uv_run(&loop, UV_RUN_ONCE); /* nothing but the tunnel itself may wake it */
+        (void)tunnel_pump(&tunnel, &client, &origin, scratch, sizeof scratch);
+        got += drain_client();
+    }
+    assert_int_equal(got, octets);
+}
+
+static void test_a_rush_keeps_nothing_back(void **state)
+{
+    (void)state;
+    use_tcp_origin();
+    size_t left = rush();
+    assert_int_equal(write(origin_peer, "last", 4), 4);
+    wait_for_client(left + 4);
+    while (origin.gathers) { /* it is over when nothing more comes */
+        (void)uv_run(&loop, UV_RUN_ONCE);
+        (void)tunnel_pump(&tunnel, &client, &origin, scratch, sizeof scratch);
+    }
+    assert_int_equal(write(origin_peer, "small", 5), 5);
+    wait_for_client(5);
+    assert_false(origin.gathers);
+}
+
+static void test_a_rush_may_end_with_a_fin(void **state)
+{
+    char octet;
+    (void)state;
+    use_tcp_origin();
+    size_t left = rush();
+    assert_int_equal(write(origin_peer, "last", 4), 4);
+    assert_int_equal(shutdown(origin_peer, SHUT_WR), 0);
+    wait_for_client(left + 4);
+    while (!tunnel.way[TUNNEL_DOWN].closed)
+        (void)turn();
+    assert_int_equal(read(client_peer, &octet, 1), 0);
+}
+
 /* The pipe that a receiver left full is not lent to anybody else. */
 static void test_pipe_with_lost_octets(void **state)
 {
@@ -295,6 +383,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stopped_receiver_stops_the_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(test_octets_before_a_break_still_arrive, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bulk_through_a_pipe, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_rush_keeps_nothing_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_rush_may_end_with_a_fin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bulk_without_pipes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pipe_with_lost_octets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_starved_tunnel_ends, setup, teardown),
