@@ -15,7 +15,8 @@ enum {
     ROSTER_MEMBERS_MAX = 256,
     ROSTER_TEXT_MAX = 253,
     ROSTER_WEIGHT_DEFAULT = 100,
-    ROSTER_WEIGHT_MAX = 100
+    ROSTER_WEIGHT_MAX = 100,
+    ROSTER_LOAD_UNKNOWN = 1001 /* loads are 0..1000 */
 };
 
 enum member_protocol { MEMBER_HTTP_CONNECT, MEMBER_HTTPS_CONNECT };
@@ -28,9 +29,11 @@ struct member {
     char zone[64];     /* "" unknown */
     unsigned priority; /* smaller is preferred */
     unsigned weight;   /* 1..100 */
+    unsigned load;     /* permille of its limit.connections in use, or ROSTER_LOAD_UNKNOWN */
     enum member_state state;
     bool self;
-    int64_t started; /* Unix seconds; 0 unknown */
+    int64_t started;  /* Unix seconds; 0 unknown */
+    char version[32]; /* of its program, printable ASCII without quotes; "" unknown */
 };
 
 struct roster;

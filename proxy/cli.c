@@ -50,61 +50,116 @@ static void default_conf(char out[PATH_MAX])
     (void)snprintf(out, PATH_MAX, "%s", CERTFERRY_INSTALLED_CONF);
 }
 
-/* True when `arg` is the option, with its value in `*value` (the next argument or behind '='). */
-static bool option_value(const char *name, int argc, char **argv, int *at, const char **value)
-{
-    size_t len = strlen(name);
-    if (strncmp(argv[*at], name, len) != 0)
-        return false;
-    if (argv[*at][len] == '=') {
-        *value = argv[*at] + len + 1;
-        return true;
-    }
-    if (argv[*at][len] != '\0')
-        return false;
-    *value = *at + 1 < argc ? argv[++*at] : NULL;
-    return true;
-}
-
 static void wrong_usage(struct cli *cli, const char *what, const char *arg)
 {
     (void)fprintf(stderr, "certferry: %s \"%s\"; see certferry --help\n", what, arg);
     done(cli, 2);
 }
 
+/* ---- options ---- */
+
 static void take_conf(struct cli *cli, const char *value)
 {
-    if (value == NULL || value[0] == '\0' || strlen(value) >= sizeof cli->conf_dir)
-        wrong_usage(cli, "no usable directory after", "--conf");
+    if (strlen(value) >= sizeof cli->conf_dir)
+        wrong_usage(cli, "too long a path after", "--conf");
     else
         (void)snprintf(cli->conf_dir, sizeof cli->conf_dir, "%s", value);
 }
 
-void cli_parse(struct cli *cli, int argc, char **argv)
+#define OF(command) (1U << (command))
+
+static const struct option {
+    const char *name;
+    unsigned commands; /* bits of those that have it */
+    void (*take)(struct cli *cli, const char *value);
+} options[] = {
+    {"--conf", OF(CLI_SERVE) | OF(CLI_CHECK_CONFIG), take_conf},
+};
+
+static const struct command {
+    const char *name;
+    enum cli_command command;
+    size_t operands_min, operands_max;
+} commands[] = {
+    {"serve", CLI_SERVE, 0, 0},
+    {"check-config", CLI_CHECK_CONFIG, 0, 0},
+};
+
+static const struct option *find_option(const char *arg, size_t len)
 {
-    bool named = false;
-    cli->command = CLI_SERVE;
-    cli->status = 0;
-    default_conf(cli->conf_dir);
-    for (int i = 1; i < argc && cli->command != CLI_DONE; i++) {
-        const char *value;
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            (void)fputs(usage, stdout);
-            done(cli, 0);
-        } else if (strcmp(argv[i], "--version") == 0) {
-            (void)puts("certferry " CERTFERRY_VERSION);
-            done(cli, 0);
-        } else if (option_value("--conf", argc, argv, &i, &value)) {
-            take_conf(cli, value);
-        } else if (argv[i][0] == '-') {
-            wrong_usage(cli, "unknown option", argv[i]);
-        } else if (named) {
-            wrong_usage(cli, "one command is enough, what is", argv[i]);
-        } else if (strcmp(argv[i], "serve") == 0 || strcmp(argv[i], "check-config") == 0) {
-            named = true;
-            cli->command = argv[i][0] == 's' ? CLI_SERVE : CLI_CHECK_CONFIG;
-        } else {
-            wrong_usage(cli, "unknown command", argv[i]);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (strlen(options[i].name) == len && memcmp(options[i].name, arg, len) == 0)
+            return &options[i];
+    }
+    return NULL;
+}
+
+/* "--name VALUE" or "--name=VALUE" at `argv[*at]`. */
+static void take_option(struct cli *cli, int argc, char **argv, int *at)
+{
+    const char *arg = argv[*at];
+    size_t len = strcspn(arg, "=");
+    const struct option *option = find_option(arg, len);
+    if (option == NULL || !(option->commands & OF(cli->command))) {
+        wrong_usage(cli, "unknown option", arg);
+        return;
+    }
+    const char *value = arg[len] == '=' ? arg + len + 1 : *at + 1 < argc ? argv[++*at] : "";
+    if (value[0] == '\0')
+        wrong_usage(cli, "no value after", option->name);
+    else
+        option->take(cli, value);
+}
+
+/* ---- the whole ---- */
+
+/* The command stands first; without one it is serve. How many arguments it took. */
+static int take_command(struct cli *cli, int argc, char **argv, const struct command **command)
+{
+    *command = &commands[0];
+    if (argc < 2 || argv[1][0] == '-')
+        return 0;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            *command = &commands[i];
+            cli->command = commands[i].command;
+            return 1;
         }
     }
+    wrong_usage(cli, "unknown command", argv[1]);
+    return 1;
+}
+
+static void take_operand(struct cli *cli, const struct command *command, char *operand)
+{
+    if (cli->operand_count == command->operands_max)
+        wrong_usage(cli, "too much:", operand);
+    else
+        cli->operand[cli->operand_count++] = operand;
+}
+
+void cli_parse(struct cli *cli, int argc, char **argv)
+{
+    const struct command *command;
+    cli->command = CLI_SERVE;
+    cli->status = 0;
+    cli->operand = argv; /* operands move to the front, over what was read already */
+    cli->operand_count = 0;
+    default_conf(cli->conf_dir);
+    int at = 1 + take_command(cli, argc, argv, &command);
+    for (; at < argc && cli->command != CLI_DONE; at++) {
+        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
+            (void)fputs(usage, stdout);
+            done(cli, 0);
+        } else if (strcmp(argv[at], "--version") == 0) {
+            (void)puts("certferry " CERTFERRY_VERSION);
+            done(cli, 0);
+        } else if (argv[at][0] == '-') {
+            take_option(cli, argc, argv, &at);
+        } else {
+            take_operand(cli, command, argv[at]);
+        }
+    }
+    if (cli->command != CLI_DONE && cli->operand_count < command->operands_min)
+        wrong_usage(cli, "what is to be asked? Nothing follows", command->name);
 }

@@ -1,5 +1,5 @@
 /*
- * cli.h - the command line: what to run, with which configuration.
+ * cli.h - the command line: which command, with which options and operands.
  *
  * Opens no socket. Main thread.
  */
@@ -7,13 +7,20 @@
 #define CERTFERRY_CLI_H
 
 #include <limits.h>
+#include <stddef.h>
 
-enum cli_command { CLI_SERVE, CLI_CHECK_CONFIG, CLI_DONE };
+enum cli_command {
+    CLI_SERVE,
+    CLI_CHECK_CONFIG,
+    CLI_DONE, /* `status` is the exit status, everything is said already */
+};
 
 struct cli {
     enum cli_command command;
-    int status; /* CLI_DONE: exit status, everything is said already */
-    char conf_dir[PATH_MAX];
+    int status;
+    char conf_dir[PATH_MAX]; /* --conf, or the default */
+    char **operand;          /* what follows the command and is no option; of argv */
+    size_t operand_count;
 };
 
 void cli_parse(struct cli *cli, int argc, char **argv);
