@@ -26,6 +26,8 @@ DEFAULTS = {
     "threads": "2",
     "allowed.networks": "127.0.0.0/8",
     "drain.grace": "2s",
+    "drain.notice": "0ms",
+    "control.socket": "",
 }
 # The leak checker traces the process at its end. ./test --all runs everything once more without this, confined.
 if not os.environ.get("CERTFERRY_CONFINED"):
@@ -96,10 +98,11 @@ def parse_access(line):
 class Certferry:
     """
     Starts with construction and is ready then, or raises NotReady. `settings`: keys over DEFAULTS, all in
-    webserver.properties; a value of None leaves the key out, so that the program's own default rules.
+    webserver.properties; a value of None leaves the key out, so that the program's own default rules. `within`: words
+    that run a command somewhere else, such as another host.
     """
 
-    def __init__(self, directory, settings=None, args=(), binary=BINARY, **variables):
+    def __init__(self, directory, settings=None, args=(), binary=BINARY, within=(), **variables):
         self.directory = pathlib.Path(directory)
         self.settings = DEFAULTS | (settings or {})
         self.status = None
@@ -107,7 +110,7 @@ class Certferry:
         self._held = None
         self._write()
         self.process = subprocess.Popen(
-            [binary, "serve", "--conf", str(self.directory / "conf"), *map(str, args)],
+            [*within, binary, "serve", "--conf", str(self.directory / "conf"), *map(str, args)],
             cwd=self.directory,
             env=programs.environment(self.directory, **(programs.sanitizer_options(SANITIZER_STATUS) | variables)),
             stdin=subprocess.DEVNULL,
@@ -120,8 +123,9 @@ class Certferry:
         if ready is None:
             self._refuse_start()
         self.listeners = READY.search(ready).group(1).split(", ")
-        self.port = int(self.listeners[0].rsplit(":", 1)[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.address, _, port = self.listeners[0].rpartition(":")
+        self.port = int(port)
+        self.url = f"http://{self.address}:{self.port}"
 
     def _refuse_start(self):
         if self.process.poll() is None and not self._events.ended:

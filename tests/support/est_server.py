@@ -42,14 +42,14 @@ class EstServer:
     HTTP. `line_breaks`: base64 as libest reads it; without them as strongSwan does.
     """
 
-    def __init__(self, authority, *names, line_breaks=True):
+    def __init__(self, authority, *names, line_breaks=True, address="127.0.0.1"):
         self.authority = authority
         self.line_breaks = line_breaks
         self.seen = []
         self.connections = 0
         self.lock = threading.Lock()
         self.tls = self._context(authority.server(*names)) if names else None
-        self.http = _Listener(("127.0.0.1", 0), _Handler)
+        self.http = _Listener((address, 0), _Handler)
         self.http.est = self
         self.port = self.http.server_address[1]
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
