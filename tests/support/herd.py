@@ -74,10 +74,11 @@ class Enroller:
     def failed(self):
         return [attempt for attempt in self.attempts if attempt.fault]
 
-    def longest_gap(self):
-        """Seconds without a finished enrollment, at most."""
-        ends = [attempt.ended for attempt in self.attempts if not attempt.fault]
-        return max((after - before for before, after in zip(ends, ends[1:], strict=False)), default=0.0)
+
+def longest_gap(enrollers):
+    """Seconds in which none of them finished an enrollment, at most."""
+    ends = sorted(attempt.ended for enroller in enrollers for attempt in enroller.attempts if not attempt.fault)
+    return max((after - before for before, after in zip(ends, ends[1:], strict=False)), default=0.0)
 
 
 def curl_on(host, home, *arguments):

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import pathlib
+import socket
 import time
 
 import pacparser
+from support.agent import Agent
 from support.certferry import PATIENCE, Certferry
 from support.daemons import Daemon
 from support.enrolling import Device
@@ -25,7 +27,8 @@ class Plant:
     def __init__(self, directory, authority, **settings):
         self.directory = pathlib.Path(directory)
         self.settings = settings
-        self.enrollers, self.sensors, self.starts, self.etcd = [], {}, 0, None
+        self.enrollers, self.sensors, self.starts = [], {}, 0
+        self.etcd = self.agent = None
         self._stack = contextlib.ExitStack()
         try:
             self._make(authority)
@@ -40,7 +43,7 @@ class Plant:
         self.est = self.ca.call(lambda: EstServer(authority, self.ca.address, address=self.ca.address))
         self._stack.callback(self.est.close)
         self.home = self.directory / "home"
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
         self.device = Device(self.home)
         self._stack.callback(self.stop_etcd)
         self.start_etcd()
@@ -148,8 +151,39 @@ class Plant:
     def by_pac(self):
         return self.enroll("PAC", PacClient(self).proxies)
 
-    def by_agent(self, port):
-        return self.enroll("agent", lambda: [("--proxy", f"http://127.0.0.1:{port}")])
+    def by_agent(self):
+        """Through our agent on the client's host."""
+        if self.agent is None:
+            urls = [self.url(name) for name in SENSORS]
+            settings = {"agent.attempt.timeout": f"{ATTEMPT_TIMEOUT}s", "control.socket": ""}
+            self.agent = Agent(self.directory / "agent", urls, settings, within=self.client.within)
+            self._stack.callback(self.agent.kill)
+        return self.enroll("agent", lambda: [("--proxy", self.agent.url)])
+
+    def agent_uses(self):
+        """The sensor to which the agent's exchanges go."""
+        first = self.agent.first()
+        return next(name for name in SENSORS if first.startswith(self.url(name)))
+
+    @contextlib.contextmanager
+    def queue_filled(self, name):
+        """All that sensor's connections to the CA are taken, and its queue is full, as long as this lasts."""
+        host = self.hosts[name].address
+        goal = f"{self.ca.address}:{self.est.port}"
+        ask = f"CONNECT {goal} HTTP/1.1\r\nHost: {goal}\r\n\r\n".encode()
+
+        def connect():
+            made = socket.create_connection((host, PORT), PATIENCE)
+            made.sendall(ask)
+            return made
+
+        # Half of the places and of the queue for one client at most: two hosts ask.
+        taken = [other.call(connect) for other in (self.ca, self.registry) for _ in range(8)]
+        try:
+            yield taken
+        finally:
+            for connection in taken:
+                connection.close()
 
 
 class PacClient:
