@@ -28,6 +28,7 @@
     X(OCTETS_DOWN, "relayed_down_bytes_total", "Octets sent to clients")                           \
     X(ORIGIN_CONNECTED, "origin_connections_total", "Connections to origins made")                 \
     X(ORIGIN_REUSED, "origin_connections_reused_total", "Idle origin connections used again")      \
+    X(PARENT_SWITCHES, "parent_switches_total", "Times an exchange went on to another parent")     \
     X(PROXY_HEADERS, "proxy_protocol_headers_total", "PROXY protocol headers accepted")            \
     X(AUTH_CHECKS, "auth_checks_total", "Passwords computed")                                      \
     X(AUTH_REMEMBERED, "auth_remembered_total", "Passwords found in the cache")                    \

@@ -139,6 +139,34 @@
       "Response body slower than limit.body.rate", NULL)                                           \
     X(UPGRADE_REFUSED, "upgrade-refused", 502, "http_upgrade_failed",                              \
       "Origin switched protocols unasked", "The origin answered 101 to a plain request.")          \
+    /* the way through a parent proxy (upstream.proxies) */                                        \
+    X(PARENT_UNREACHABLE, "parent-unreachable", 502, "destination_unavailable",                    \
+      "Parent proxy not reachable", "Check upstream.proxies and the way to the parent proxy.")     \
+    X(PARENT_TIMEOUT, "parent-timeout", 504, "http_response_timeout",                              \
+      "Parent proxy did not answer in time", "The parent proxy is slow or stuck: try later.")      \
+    X(PARENT_CLOSED, "parent-closed", 502, "http_response_incomplete",                             \
+      "Parent proxy closed without an answer", "Try again; it may be restarting.")                 \
+    X(PARENT_MALFORMED, "parent-malformed", 502, "http_protocol_error",                            \
+      "Parent proxy's answer is no HTTP response, or passes a limit",                              \
+      "Check that upstream.proxies names proxies, by http:// or https:// as they speak.")          \
+    X(PARENT_TLS, "parent-tls", 502, "tls_protocol_error", "No TLS with the parent proxy",         \
+      "Check that upstream.proxies names it as https:// only if it speaks TLS itself.")            \
+    X(PARENT_CERTIFICATE, "parent-certificate", 502, "tls_certificate_error",                      \
+      "Parent proxy's certificate is not believed",                                                \
+      "The operator must set upstream.ca, or write the parent's name as its certificate has it.")  \
+    X(PARENT_PASSWORD, "parent-password", 502, "proxy_configuration_error",                        \
+      "Parent proxy does not take our password",                                                   \
+      "The operator must correct upstream.credentials.file.")                                      \
+    X(PARENT_DENIED, "parent-denied", 403, "http_request_denied", "Parent proxy denies this",      \
+      "The operator of the parent proxy must allow the host and port.")                            \
+    X(PARENT_FAILED, "parent-failed", 502, "destination_unavailable",                              \
+      "Parent proxy could not open the tunnel", "Is the CA up, and may the parent reach it?")      \
+    X(PARENT_BUSY, "parent-busy", 503, "destination_unavailable",                                  \
+      "Parent proxy has no capacity or no way out now", "Try later.")                              \
+    X(PARENT_GATEWAY_TIMEOUT, "parent-gateway-timeout", 504, "connection_timeout",                 \
+      "Parent proxy did not reach the origin in time",                                             \
+      "Check the firewall between the parent proxy and the CA.")                                   \
+    X(PARENT_ANSWER, "parent-answer", 0, NULL, "Parent proxy's own answer, passed on", NULL)       \
     /* inside a tunnel: the client has its 200, so these end in a TLS alert (RFC 8446 section 6)   \
      */                                                                                            \
     X(HELLO_TIMEOUT, "hello-timeout", 0, NULL, "No TLS ClientHello in the tunnel", NULL)           \

@@ -1,8 +1,11 @@
 #include "proxy/net/dns_channel.h"
 
+/* ares_query() and ares_parse_srv_reply(): their successors are not in 1.18. */
+#define CARES_NO_DEPRECATED
 #include <ares.h>
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -414,5 +417,53 @@ void dns_channel_ask(struct dns_channel *ch, const char *name, int family, struc
 {
     struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_family = family};
     ares_getaddrinfo(ch->servers, name, NULL, &hints, on_found, ask);
+    arm(ch);
+}
+
+/* ---- services ---- */
+
+static void services_fill(struct dns_service_answer *answer, const struct ares_srv_reply *list)
+{
+    size_t count = 0;
+    for (const struct ares_srv_reply *at = list; at != NULL; at = at->next)
+        count += count < DNS_SERVICES_MAX;
+    answer->service = calloc(count + 1, sizeof *answer->service);
+    if (answer->service == NULL) {
+        answer->outcome = OUTCOME_DNS_FAILED;
+        return;
+    }
+    for (const struct ares_srv_reply *at = list; at != NULL && answer->count < count;
+         at = at->next) {
+        struct dns_service *to = &answer->service[answer->count++];
+        to->priority = at->priority;
+        to->weight = at->weight;
+        to->port = at->port;
+        (void)snprintf(to->target, sizeof to->target, "%s", at->host);
+    }
+    if (answer->count == 0)
+        answer->outcome = OUTCOME_DNS_NOT_FOUND;
+}
+
+static void on_services(void *arg, int status, int timeouts, unsigned char *message, int octets)
+{
+    struct dns_service_ask *ask = arg;
+    struct ares_srv_reply *list = NULL;
+    (void)timeouts;
+    if (status == ARES_EDESTRUCTION)
+        return;
+    if (status == ARES_SUCCESS)
+        status = ares_parse_srv_reply(message, octets, &list);
+    struct dns_service_answer answer = {.outcome = outcome_of(status)};
+    if (status == ARES_SUCCESS)
+        services_fill(&answer, list);
+    if (list != NULL)
+        ares_free_data(list);
+    ask->on_answer(ask, &answer);
+    free(answer.service);
+}
+
+void dns_channel_ask_services(struct dns_channel *ch, const char *name, struct dns_service_ask *ask)
+{
+    ares_query(ch->servers, name, 1 /* IN */, 33 /* SRV */, on_services, ask);
     arm(ch);
 }

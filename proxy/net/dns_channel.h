@@ -39,6 +39,29 @@ int dns_channel_create(struct dns_channel **out, uv_loop_t *loop, const char *se
  * `on_answer`. */
 void dns_channel_destroy(struct dns_channel *ch);
 
+enum { DNS_SERVICES_MAX = 256 };
+
+/* One SRV record (RFC 2782). */
+struct dns_service {
+    uint16_t priority, weight, port;
+    char target[256]; /* as it was spelled; "" or ".": there is none */
+};
+
+struct dns_service_answer {
+    enum outcome outcome; /* as of struct resolved; OK exactly when there are some */
+    size_t count;         /* of more records the first ones */
+    struct dns_service *service;
+};
+
+struct dns_service_ask;
+typedef void (*dns_service_cb)(struct dns_service_ask *ask,
+                               const struct dns_service_answer *answer);
+
+/* Embedded, as struct dns_ask is. */
+struct dns_service_ask {
+    dns_service_cb on_answer;
+};
+
 /* What the hosts file says of `name`, both families; `localhost` is always known (RFC 6761
  * section 6.3). */
 bool dns_channel_hosts(struct dns_channel *ch, const char *name, struct dns_answer *answer);
@@ -46,5 +69,9 @@ bool dns_channel_hosts(struct dns_channel *ch, const char *name, struct dns_answ
 /* Asks the name servers for A (AF_INET) or AAAA (AF_INET6). `on_answer` runs once, perhaps before
  * this returns. */
 void dns_channel_ask(struct dns_channel *ch, const char *name, int family, struct dns_ask *ask);
+
+/* Asks the name servers for SRV. `on_answer` runs once, perhaps before this returns. */
+void dns_channel_ask_services(struct dns_channel *ch, const char *name,
+                              struct dns_service_ask *ask);
 
 #endif

@@ -18,6 +18,8 @@ static void on_slot_ready(struct poll_slot *slot, unsigned events)
 {
     struct stream *s = LIST_ITEM(slot, struct stream, slot);
     note(s, events);
+    if (s->layer != NULL)
+        s->can_read = s->can_write = true; /* either may have waited for the other */
     s->late = (events & POLL_LATE) != 0;
     if (s->gathers && (events & POLL_READABLE) != 0)
         poller_unresume(&s->slot); /* enough came in time */
@@ -63,6 +65,8 @@ void stream_adopt(struct stream *s, struct poller *poller, struct poll_slot *fro
 ssize_t stream_receive(struct stream *s, void *to, size_t size)
 {
     ssize_t n;
+    if (s->layer != NULL)
+        return s->layer->receive(s, to, size);
     do {
         n = recv(s->fd, to, size, 0);
     } while (n < 0 && errno == EINTR);
@@ -79,6 +83,8 @@ ssize_t stream_receive(struct stream *s, void *to, size_t size)
 ssize_t stream_send(struct stream *s, const void *from, size_t size)
 {
     ssize_t n;
+    if (s->layer != NULL)
+        return s->layer->send(s, from, size);
     do {
         n = send(s->fd, from, size, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
@@ -103,6 +109,7 @@ static ssize_t splice_some(int from, int to, size_t size)
 /* A short move is no sign: a pipe is full of small pieces long before it is full of octets. */
 ssize_t stream_receive_into(struct stream *s, int fd, size_t size)
 {
+    assert(s->layer == NULL);
     ssize_t n = splice_some(s->fd, fd, size);
     if (n <= 0)
         s->can_read = false;
@@ -111,6 +118,7 @@ ssize_t stream_receive_into(struct stream *s, int fd, size_t size)
 
 ssize_t stream_send_from(struct stream *s, int fd, size_t size)
 {
+    assert(s->layer == NULL);
     ssize_t n = splice_some(fd, s->fd, size); /* SIGPIPE is ignored (server.c) */
     if (n <= 0)
         s->can_write = false;
@@ -122,12 +130,20 @@ void stream_shutdown(struct stream *s)
     if (s->fin_sent)
         return;
     s->fin_sent = true;
+    if (s->layer != NULL)
+        s->layer->shutdown(s);
     (void)shutdown(s->fd, SHUT_WR); /* fails only when the peer has reset: then reading tells */
 }
 
 void stream_resume(struct stream *s)
 {
     poller_resume(s->poller, &s->slot);
+}
+
+static void release_layer(struct stream *s)
+{
+    s->layer->release(s);
+    s->layer = NULL;
 }
 
 int stream_gather(struct stream *s, size_t octets)
@@ -149,6 +165,11 @@ void stream_close(struct stream *s)
 {
     if (!stream_is_open(s))
         return;
+    if (s->layer != NULL) {
+        if (!s->fin_sent)
+            s->layer->shutdown(s);
+        release_layer(s);
+    }
     poller_remove(s->poller, &s->slot, s->fd);
     (void)close(s->fd);
     s->fd = -1;
@@ -158,6 +179,8 @@ void stream_abort(struct stream *s)
 {
     if (!stream_is_open(s))
         return;
+    if (s->layer != NULL)
+        release_layer(s); /* without a word */
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     stream_close(s);

@@ -3,8 +3,9 @@
  *
  * The owner is told when something may have become possible and then receives and sends until
  * -EAGAIN or until `can_read`/`can_write` say that nothing waits. Octets that were not sent belong
- * to the owner, never to the stream. No TLS here: what passes is not looked at. Errors are negative
- * errno values. Loop thread only.
+ * to the owner, never to the stream; the next send begins with them. What passes is not looked at;
+ * they may be inside TLS of our own (stream_tls.h). Errors are negative errno values. Loop
+ * thread only.
  */
 #ifndef CERTFERRY_NET_STREAM_H
 #define CERTFERRY_NET_STREAM_H
@@ -18,13 +19,23 @@
 struct stream;
 typedef void (*stream_cb)(struct stream *s);
 
+/* What stands between owner and descriptor, if anything does: see stream_tls.h. */
+struct stream_layer {
+    ssize_t (*receive)(struct stream *s, void *to, size_t size);
+    ssize_t (*send)(struct stream *s, const void *from, size_t size);
+    void (*shutdown)(struct stream *s);
+    void (*release)(struct stream *s);
+};
+
 /* Embedded in its owner. */
 struct stream {
     struct poll_slot slot;
-    struct poller *poller; /* borrowed */
-    stream_cb on_ready;    /* never called from inside a stream_...() call */
-    int fd;                /* -1: not open */
-    bool can_read;         /* a receive may succeed (octets, FIN or error wait) */
+    struct poller *poller;            /* borrowed */
+    stream_cb on_ready;               /* never called from inside a stream_...() call */
+    const struct stream_layer *layer; /* NULL: the octets of the descriptor are the owner's */
+    void *layer_state;
+    int fd;        /* -1: not open */
+    bool can_read; /* a receive may succeed (octets, FIN or error wait) */
     bool can_write;
     bool fin_seen; /* the peer's FIN is queued or was received: a short read is not the end of news
                     */
@@ -59,7 +70,7 @@ ssize_t stream_send(struct stream *s, const void *from, size_t size);
 
 /*
  * The same from or into the pipe `fd`, uncopied (splice(2)); results as above. The pipe must have
- * room or octets, so that -EAGAIN is the socket's word.
+ * room or octets, so that -EAGAIN is the socket's word. Not with a layer.
  */
 ssize_t stream_receive_into(struct stream *s, int fd, size_t size);
 ssize_t stream_send_from(struct stream *s, int fd, size_t size);

@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "proxy/base/list.h"
+#include "proxy/base/span.h"
 
 enum { TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28 };
 enum { RCODE_OK = 0, RCODE_SERVFAIL = 2, RCODE_NXDOMAIN = 3, RCODE_REFUSED = 5 };
@@ -40,7 +41,8 @@ struct fake_rule {
     uint64_t delay_ms;
     const char *cname; /* the addresses are those of this name */
     enum fake_twist twist;
-    unsigned asked; /* how often, counted here */
+    unsigned asked;   /* how often, counted here */
+    struct span data; /* in place of an address */
 };
 
 enum { FAKE_PACKET_MAX = 8192, FAKE_UDP_MAX = 512, FAKE_NAME_MAX = 255 };
@@ -168,7 +170,12 @@ static inline size_t fake_write(unsigned char *to, const unsigned char *query,
         memcpy(to + at, name, len);
         at += len;
     }
-    for (unsigned n = 1; answers > 0 && n <= rule->count; n++) {
+    for (unsigned n = 1; rule->data.ptr != NULL && n <= rule->count; n++) {
+        at += put_record(to + at, NULL, q->type, rule->ttl, rule->data.len);
+        memcpy(to + at, rule->data.ptr, rule->data.len);
+        at += rule->data.len;
+    }
+    for (unsigned n = 1; rule->data.ptr == NULL && answers > 0 && n <= rule->count; n++) {
         at += put_record(to + at, rule->cname, q->type, rule->ttl, q->type == TYPE_A ? 4 : 16);
         at += put_address(to + at, q->type, n);
     }

@@ -1,0 +1,94 @@
+#include "proxy/net/tls_client.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+
+#include "proxy/net/stream_tls.h"
+
+struct tls_client {
+    SSL_CTX *ctx;
+};
+
+/* How many certificates of the text are believed now. */
+static int add_cas(SSL_CTX *ctx, struct span cas)
+{
+    int count = 0;
+    X509 *certificate;
+    BIO *text = BIO_new_mem_buf(cas.ptr, (int)cas.len);
+    if (text == NULL)
+        return 0;
+    while ((certificate = PEM_read_bio_X509(text, NULL, NULL, NULL)) != NULL) {
+        count += X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate);
+        X509_free(certificate);
+    }
+    BIO_free(text);
+    ERR_clear_error();
+    return count;
+}
+
+static bool set_up(SSL_CTX *ctx)
+{
+    static const unsigned char protocols[] = "\x08http/1.1";
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
+           SSL_CTX_set_alpn_protos(ctx, protocols, sizeof protocols - 1) == 0;
+}
+
+struct tls_client *tls_client_create(struct span cas, const char **why)
+{
+    struct tls_client *c = calloc(1, sizeof *c);
+    *why = "out of memory";
+    if (c == NULL)
+        return NULL;
+    c->ctx = SSL_CTX_new(TLS_client_method());
+    bool good = c->ctx != NULL && set_up(c->ctx);
+    if (good && cas.len > 0) {
+        good = add_cas(c->ctx, cas) > 0;
+        *why = "holds no certificate in PEM form";
+    } else if (good) {
+        good = SSL_CTX_set_default_verify_paths(c->ctx) == 1;
+    }
+    if (good)
+        return c;
+    tls_client_destroy(c);
+    ERR_clear_error();
+    return NULL;
+}
+
+void tls_client_destroy(struct tls_client *c)
+{
+    if (c == NULL)
+        return;
+    SSL_CTX_free(c->ctx);
+    free(c);
+}
+
+/* Only a name is sent as server name (RFC 6066 section 3). */
+static bool expect(SSL *ssl, const char *name, const struct addr *literal)
+{
+    char text[ADDR_TEXT_MAX];
+    if (name != NULL)
+        return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+    return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), addr_print(literal, text)) == 1;
+}
+
+int tls_client_begin(struct tls_client *c, struct stream *s, const char *name,
+                     const struct addr *literal)
+{
+    SSL *ssl = SSL_new(c->ctx);
+    if (ssl == NULL || !expect(ssl, name, literal) || SSL_set_fd(ssl, s->fd) != 1) {
+        SSL_free(ssl);
+        ERR_clear_error();
+        return -ENOMEM;
+    }
+    SSL_set_connect_state(ssl);
+    stream_tls_take(s, ssl);
+    return 0;
+}
