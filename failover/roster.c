@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,10 +67,22 @@ static bool host_is_canonical(const char *host)
     return hostname_parse(&h, raw, NULL) == 0 && strcmp(h.text, host) == 0;
 }
 
+/* Documents and tables of people quote it: nothing in it needs an escape. */
+static bool version_is_good(const struct member *m)
+{
+    size_t i = 0;
+    for (; i < sizeof m->version && m->version[i] != '\0'; i++) {
+        char c = m->version[i];
+        if (c < ' ' || c > '~' || c == '"' || c == '\\')
+            return false;
+    }
+    return i < sizeof m->version;
+}
+
 static bool member_is_valid(const struct member *m)
 {
     return memchr(m->host, '\0', sizeof m->host) != NULL &&
-           memchr(m->zone, '\0', sizeof m->zone) != NULL && m->port != 0 &&
+           memchr(m->zone, '\0', sizeof m->zone) != NULL && version_is_good(m) && m->port != 0 &&
            (m->protocol == MEMBER_HTTP_CONNECT || m->protocol == MEMBER_HTTPS_CONNECT) &&
            m->state >= MEMBER_UP && m->state <= MEMBER_DOWN && host_is_canonical(m->host);
 }
@@ -86,8 +99,12 @@ static void facts_fill(struct member *known, const struct member *other)
         memcpy(known->zone, other->zone, sizeof known->zone);
     if (known->state == MEMBER_UNKNOWN)
         known->state = other->state;
+    if (known->load == ROSTER_LOAD_UNKNOWN)
+        known->load = other->load;
     if (known->started == 0)
         known->started = other->started;
+    if (known->version[0] == '\0')
+        memcpy(known->version, other->version, sizeof known->version);
 }
 
 static void member_merge(struct member *known, const struct member *other)
@@ -117,16 +134,27 @@ static int member_append(struct roster *r, const struct member *m)
     return 0;
 }
 
+static void numbers_bound(struct member *m)
+{
+    if (m->weight == 0)
+        m->weight = ROSTER_WEIGHT_DEFAULT;
+    if (m->weight > ROSTER_WEIGHT_MAX)
+        m->weight = ROSTER_WEIGHT_MAX;
+    if (m->priority > ROSTER_PRIORITY_MAX)
+        m->priority = ROSTER_PRIORITY_MAX;
+    if (m->load > ROSTER_LOAD_MAX)
+        m->load = ROSTER_LOAD_UNKNOWN;
+    if (m->started < 0)
+        m->started = 0;
+}
+
 int roster_add(struct roster *r, const struct member *m)
 {
     assert(atomic_load_explicit(&r->owners, memory_order_relaxed) == 1);
     if (!member_is_valid(m))
         return -EINVAL;
     struct member copy = *m;
-    if (copy.weight == 0)
-        copy.weight = ROSTER_WEIGHT_DEFAULT;
-    if (copy.weight > ROSTER_WEIGHT_MAX)
-        copy.weight = ROSTER_WEIGHT_MAX;
+    numbers_bound(&copy);
     for (size_t i = 0; i < r->count; i++) {
         if (member_same(&r->member[i], &copy)) {
             member_merge(&r->member[i], &copy);
@@ -184,7 +212,10 @@ int roster_parse_member(struct member *m, const char *url, const char **why)
     struct span rest = span_of(url);
     struct span host, port;
     struct hostname name;
-    *m = (struct member){.state = MEMBER_UNKNOWN, .weight = ROSTER_WEIGHT_DEFAULT};
+    *m = (struct member){.state = MEMBER_UNKNOWN,
+                         .priority = ROSTER_PRIORITY_DEFAULT,
+                         .weight = ROSTER_WEIGHT_DEFAULT,
+                         .load = ROSTER_LOAD_UNKNOWN};
     if (scheme_step(&rest, SPAN("https://")))
         m->protocol = MEMBER_HTTPS_CONNECT;
     else if (!scheme_step(&rest, SPAN("http://")))
@@ -205,6 +236,31 @@ int roster_parse_member(struct member *m, const char *url, const char **why)
         return -EINVAL;
     memcpy(m->host, name.text, strlen(name.text) + 1);
     return 0;
+}
+
+/* "px1:48999" or "[2001:db8::1]:48999"; the colons of a bare IPv6 address are none of a port. */
+static bool has_port(struct span rest)
+{
+    struct span host, port;
+    return authority_split(rest, &host, &port) &&
+           (memchr(host.ptr, ':', host.len) == NULL || host.ptr[0] == '[');
+}
+
+int roster_parse_sensor(struct member *m, const char *text, const char **why)
+{
+    char url[ROSTER_TEXT_MAX + 64];
+    struct span rest = span_of(text);
+    bool tls = scheme_step(&rest, SPAN("https://"));
+    if (!tls)
+        (void)scheme_step(&rest, SPAN("http://"));
+    if (rest.len > 0 && rest.ptr[rest.len - 1] == '/')
+        rest.len--;
+    if (rest.len > ROSTER_TEXT_MAX + 16)
+        return refuse(why, "is too long");
+    int n = snprintf(url, sizeof url, "%s://%.*s", tls ? "https" : "http", (int)rest.len, rest.ptr);
+    if (!has_port(rest))
+        (void)snprintf(url + n, sizeof url - (size_t)n, ":%d", ROSTER_PORT_DEFAULT);
+    return roster_parse_member(m, url, why);
 }
 
 /* Whether `a` goes before `b`; equals stay as they were added. */

@@ -14,8 +14,12 @@
 enum {
     ROSTER_MEMBERS_MAX = 256,
     ROSTER_TEXT_MAX = 253,
+    ROSTER_PORT_DEFAULT = 48999,
     ROSTER_WEIGHT_DEFAULT = 100,
     ROSTER_WEIGHT_MAX = 100,
+    ROSTER_PRIORITY_DEFAULT = 1,
+    ROSTER_PRIORITY_MAX = 65535,
+    ROSTER_LOAD_MAX = 1000,
     ROSTER_LOAD_UNKNOWN = 1001 /* loads are 0..1000 */
 };
 
@@ -27,7 +31,7 @@ struct member {
     char host[ROSTER_TEXT_MAX + 1]; /* canonical name or address; IPv6 without brackets */
     uint16_t port;
     char zone[64];     /* "" unknown */
-    unsigned priority; /* smaller is preferred */
+    unsigned priority; /* smaller is preferred; 0..65535 */
     unsigned weight;   /* 1..100 */
     unsigned load;     /* permille of its limit.connections in use, or ROSTER_LOAD_UNKNOWN */
     enum member_state state;
@@ -45,8 +49,9 @@ struct roster *roster_create(void);
 /*
  * Copies `m`. A member with the same protocol, host and port is not doubled: `self` and known facts
  * are merged, and what a member says of itself outranks what others say. A weight of 0 is
- * ROSTER_WEIGHT_DEFAULT, one above the range its end. 0; -EINVAL (the host is not canonical, port
- * 0, a zone without its end): documents quote members as they are here; -ENOSPC
+ * ROSTER_WEIGHT_DEFAULT; a weight or priority above the range is its end, a load above it is
+ * unknown, a start before 1970 too. 0; -EINVAL (the host is not canonical, port 0, a zone without
+ * its end, a version with odd octets): documents quote members as they are here; -ENOSPC
  * (ROSTER_MEMBERS_MAX); -ENOMEM.
  */
 int roster_add(struct roster *r, const struct member *m);
@@ -54,6 +59,10 @@ int roster_add(struct roster *r, const struct member *m);
 /* "http://host:port" or "https://host:port" (port must be given; no path but "/"). 0, or -EINVAL
  * with `*why` (static). */
 int roster_parse_member(struct member *m, const char *url, const char **why);
+
+/* What people write after a command: as above, or without scheme (http) or port
+ * (ROSTER_PORT_DEFAULT): "px1", "px1:3128", "[2001:db8::1]". */
+int roster_parse_sensor(struct member *m, const char *text, const char **why);
 
 struct roster *roster_ref(struct roster *r);
 void roster_unref(struct roster *r);

@@ -39,6 +39,10 @@ static void urls(void **state)
         assert_string_equal(m.host, cases[i].host);
         assert_int_equal(m.port, cases[i].port);
         assert_int_equal(m.state, MEMBER_UNKNOWN);
+        assert_int_equal(m.priority, ROSTER_PRIORITY_DEFAULT);
+        assert_int_equal(m.weight, ROSTER_WEIGHT_DEFAULT);
+        assert_int_equal(m.load, ROSTER_LOAD_UNKNOWN);
+        assert_string_equal(m.version, "");
         assert_false(m.self);
     }
 }
@@ -97,6 +101,52 @@ static void urls_refused(void **state)
     }
 }
 
+/* What people write after a command. */
+static void sensors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum member_protocol protocol;
+        const char *host; /* NULL: refused */
+        uint16_t port;
+    } cases[] = {
+        {"px1", MEMBER_HTTP_CONNECT, "px1", 48999},
+        {"PX1.plant7.example", MEMBER_HTTP_CONNECT, "px1.plant7.example", 48999},
+        {"px1:3128", MEMBER_HTTP_CONNECT, "px1", 3128},
+        {"px1/", MEMBER_HTTP_CONNECT, "px1", 48999},
+        {"http://px1", MEMBER_HTTP_CONNECT, "px1", 48999},
+        {"http://px1:3128/", MEMBER_HTTP_CONNECT, "px1", 3128},
+        {"HTTPS://px1", MEMBER_HTTPS_CONNECT, "px1", 48999},
+        {"192.0.2.1", MEMBER_HTTP_CONNECT, "192.0.2.1", 48999},
+        {"192.0.2.1:1", MEMBER_HTTP_CONNECT, "192.0.2.1", 1},
+        {"[2001:db8::1]", MEMBER_HTTP_CONNECT, "2001:db8::1", 48999},
+        {"[2001:db8::1]:1", MEMBER_HTTP_CONNECT, "2001:db8::1", 1},
+        {"2001:db8::1", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"/", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"px1:", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"px1:x", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"px1//", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"socks5://px1", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"http://http://px1", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"user:secret@px1", MEMBER_HTTP_CONNECT, NULL, 0},
+        {"px1/.well-known/pvd", MEMBER_HTTP_CONNECT, NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct member m;
+        const char *why = NULL;
+        int rc = roster_parse_sensor(&m, cases[i].text, &why);
+        if ((rc == 0) != (cases[i].host != NULL) || (rc != 0 && why == NULL))
+            fail_msg("\"%s\": %d, %s", cases[i].text, rc, why);
+        if (rc != 0)
+            continue;
+        assert_int_equal(m.protocol, cases[i].protocol);
+        assert_string_equal(m.host, cases[i].host);
+        assert_int_equal(m.port, cases[i].port);
+    }
+}
+
 static void long_names_are_refused(void **state)
 {
     (void)state;
@@ -108,6 +158,8 @@ static void long_names_are_refused(void **state)
     (void)strncat(url, "x:48999", sizeof url - strlen(url) - 1);
     assert_int_equal(roster_parse_member(&m, url, &why), -EINVAL);
     assert_non_null(why);
+    assert_int_equal(roster_parse_sensor(&m, url, &why), -EINVAL);
+    assert_int_equal(roster_parse_sensor(&m, url + 7, &why), -EINVAL);
 }
 
 static void lies_are_refused(void **state)
@@ -129,6 +181,15 @@ static void lies_are_refused(void **state)
     assert_int_equal(roster_add(r, &m), -EINVAL);
     m = made("px1", 1);
     memset(m.zone, 'a', sizeof m.zone);
+    assert_int_equal(roster_add(r, &m), -EINVAL);
+    static const char *const versions[] = {"0\"1", "0\\1", "\x1b[2J", "0.1\n", "W\xc3\xbc"};
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        m = made("px1", 1);
+        (void)snprintf(m.version, sizeof m.version, "%s", versions[i]);
+        assert_int_equal(roster_add(r, &m), -EINVAL);
+    }
+    m = made("px1", 1);
+    memset(m.version, '1', sizeof m.version);
     assert_int_equal(roster_add(r, &m), -EINVAL);
     m = made("px1", 1);
     m.state = (enum member_state)4;
@@ -191,6 +252,35 @@ static void duplicates_are_merged(void **state)
     assert_int_equal(roster_add(r, &m), 0);
     assert_int_equal(roster_count(r), 3);
     assert_int_equal(roster_member(r, 1)->weight, ROSTER_WEIGHT_MAX);
+    roster_unref(r);
+}
+
+/* Load and version are filled in like the others; numbers keep to their ranges. */
+static void facts_are_kept_and_bounded(void **state)
+{
+    (void)state;
+    struct roster *r = roster_create();
+    assert_non_null(r);
+    struct member m;
+    assert_int_equal(roster_parse_member(&m, "http://px1:1", NULL), 0);
+    assert_int_equal(roster_add(r, &m), 0);
+    m.load = 250;
+    (void)snprintf(m.version, sizeof m.version, "0.1.0");
+    assert_int_equal(roster_add(r, &m), 0);
+    m.load = 900;
+    (void)snprintf(m.version, sizeof m.version, "0.2.0");
+    assert_int_equal(roster_add(r, &m), 0);
+    assert_int_equal(roster_count(r), 1);
+    assert_int_equal(roster_member(r, 0)->load, 250);
+    assert_string_equal(roster_member(r, 0)->version, "0.1.0");
+    assert_int_equal(roster_parse_member(&m, "http://px2:1", NULL), 0);
+    m.load = 5000;
+    m.priority = 70000;
+    m.started = -5;
+    assert_int_equal(roster_add(r, &m), 0);
+    assert_int_equal(roster_member(r, 1)->load, ROSTER_LOAD_UNKNOWN);
+    assert_int_equal(roster_member(r, 1)->priority, ROSTER_PRIORITY_MAX);
+    assert_int_equal(roster_member(r, 1)->started, 0);
     roster_unref(r);
 }
 
@@ -328,10 +418,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(urls),
         cmocka_unit_test(urls_refused),
+        cmocka_unit_test(sensors),
         cmocka_unit_test(long_names_are_refused),
         cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(members_are_bounded),
         cmocka_unit_test(duplicates_are_merged),
+        cmocka_unit_test(facts_are_kept_and_bounded),
         cmocka_unit_test(ourselves_once),
         cmocka_unit_test(order_of_preference),
         cmocka_unit_test(owners_are_counted),
