@@ -8,13 +8,22 @@
 
 #include <cjson/cJSON.h>
 
+#include "failover/signature.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/log.h"
 
 enum {
     TEXT_MAX = 64 * 1024 * 1024, /* octets; no allowlist that is allowed comes near it */
     AUTHORITY_MAX = ROSTER_TEXT_MAX + 16,
-    EXPIRES_STEPS = 4 /* `expires` moves on this often in a time of validity */
+    EXPIRES_STEPS = 4, /* `expires` moves on this often in a time of validity */
+    LOAD_STEP = 100    /* permille: a finer load would make each document a new one */
+};
+
+/* The members in order of preference: those that clients are sent to, then the others. */
+struct ranking {
+    const struct roster *roster;
+    size_t order[ROSTER_MEMBERS_MAX];
+    size_t offered, count;
 };
 
 /* "https://[2001:db8::1]:48999" without and with its scheme. */
@@ -34,6 +43,33 @@ static const char *member_identifier(const struct member *m, char out[AUTHORITY_
     (void)snprintf(out, AUTHORITY_MAX, "%s://%.*s", scheme, AUTHORITY_MAX - 9,
                    member_authority(m, authority));
     return out;
+}
+
+/*
+ * A draining member takes no new work in a moment, so nobody is sent there while there is another
+ * place to go. When there is none it is better than nothing: a lone proxy that is restarted must
+ * not take itself out of its clients' lists.
+ */
+static void ranking_make(struct ranking *k, const struct document_options *o)
+{
+    size_t order[ROSTER_MEMBERS_MAX];
+    size_t kept = 0;
+    k->roster = o->roster;
+    k->count = roster_order(o->roster, o->zone, order);
+    bool elsewhere = k->count > 0 && roster_member(o->roster, order[0])->state < MEMBER_DRAINING;
+    k->offered = 0;
+    for (size_t i = 0; i < k->count; i++) {
+        if (!elsewhere || roster_member(o->roster, order[i])->state != MEMBER_DRAINING)
+            k->order[k->offered++] = order[i];
+        else
+            order[kept++] = order[i]; /* behind what was read already */
+    }
+    memcpy(k->order + k->offered, order, kept * sizeof *order);
+}
+
+static const struct member *ranked(const struct ranking *k, size_t i)
+{
+    return roster_member(k->roster, k->order[i]);
 }
 
 static const char *state_name(enum member_state state)
@@ -85,6 +121,7 @@ static int document_finish(struct document *d, const struct document_options *o,
 void document_release(struct document *d)
 {
     free(d->text);
+    free(d->signature);
     *d = (struct document){0};
 }
 
@@ -179,30 +216,48 @@ static bool expires_put(cJSON *root, time_t when)
     return cJSON_AddStringToObject(root, "expires", text) != NULL;
 }
 
+static bool place_put(cJSON *object, const struct member *m)
+{
+    char authority[AUTHORITY_MAX];
+    const char *protocol = m->protocol == MEMBER_HTTPS_CONNECT ? "https-connect" : "http-connect";
+    return cJSON_AddStringToObject(object, "protocol", protocol) != NULL &&
+           cJSON_AddStringToObject(object, "proxy", member_authority(m, authority)) != NULL;
+}
+
+static bool identifier_put(cJSON *object, const struct member *m)
+{
+    char identifier[AUTHORITY_MAX];
+    return cJSON_AddStringToObject(object, "identifier", member_identifier(m, identifier)) != NULL;
+}
+
 /* A member for everybody: what the draft defines. */
 static bool proxy_put(cJSON *proxies, const struct member *m)
 {
-    char authority[AUTHORITY_MAX];
-    char identifier[AUTHORITY_MAX];
-    const char *protocol = m->protocol == MEMBER_HTTPS_CONNECT ? "https-connect" : "http-connect";
     cJSON *proxy = cJSON_CreateObject();
-    return array_put(proxies, proxy) && cJSON_AddStringToObject(proxy, "protocol", protocol) &&
-           cJSON_AddStringToObject(proxy, "proxy", member_authority(m, authority)) &&
-           cJSON_AddStringToObject(proxy, "identifier", member_identifier(m, identifier));
+    return array_put(proxies, proxy) && place_put(proxy, m) && identifier_put(proxy, m);
 }
 
-/* The same member for our own: what the draft has no names for. */
-static bool vendor_member_put(cJSON *members, const struct member *m)
+/* What is not known is not there. */
+static bool vendor_optional_put(cJSON *member, const struct member *m)
 {
-    char identifier[AUTHORITY_MAX];
+    unsigned load = (m->load + LOAD_STEP / 2) / LOAD_STEP * LOAD_STEP;
+    if (m->load <= ROSTER_LOAD_MAX && !cJSON_AddNumberToObject(member, "load", load))
+        return false;
+    return m->version[0] == '\0' || cJSON_AddStringToObject(member, "version", m->version);
+}
+
+/* The same member for our own: what the draft has no names for. Where it is stands here only of
+ * one that is not offered. */
+static bool vendor_member_put(cJSON *members, const struct member *m, bool offered)
+{
     cJSON *member = cJSON_CreateObject();
-    return array_put(members, member) &&
-           cJSON_AddStringToObject(member, "identifier", member_identifier(m, identifier)) &&
-           text_put(member, "zone", m->zone) &&
+    return array_put(members, member) && identifier_put(member, m) &&
+           (offered || place_put(member, m)) && text_put(member, "zone", m->zone) &&
            cJSON_AddStringToObject(member, "state", state_name(m->state)) &&
+           cJSON_AddNumberToObject(member, "priority", m->priority) &&
            cJSON_AddNumberToObject(member, "weight", m->weight) &&
            cJSON_AddNumberToObject(member, "started", (double)m->started) &&
-           cJSON_AddBoolToObject(member, "self", m->self);
+           cJSON_AddBoolToObject(member, "self", m->self) && vendor_optional_put(member, m);
 }
 
 static bool ports_put(cJSON *rule, const struct port_set *ports)
@@ -222,18 +277,16 @@ static bool ports_put(cJSON *rule, const struct port_set *ports)
 /* What all rules share: which ports, and which proxies in which order. */
 struct rule_tail {
     const struct port_set *ports;
-    const struct roster *roster;
-    const size_t *order;
-    size_t count;
+    const struct ranking *ranking;
 };
 
 static bool identifiers_put(cJSON *rule, const struct rule_tail *t)
 {
     cJSON *array = cJSON_AddArrayToObject(rule, "proxies");
     bool ok = array != NULL;
-    for (size_t i = 0; ok && i < t->count; i++) {
+    for (size_t i = 0; ok && i < t->ranking->offered; i++) {
         char identifier[AUTHORITY_MAX];
-        const struct member *m = roster_member(t->roster, t->order[i]);
+        const struct member *m = ranked(t->ranking, i);
         ok = array_put(array, cJSON_CreateString(member_identifier(m, identifier)));
     }
     return ok;
@@ -265,12 +318,13 @@ static bool rule_put(cJSON *match, const struct rules *rules, bool addresses,
     return rule == NULL || (ports_put(rule, t->ports) && identifiers_put(rule, t));
 }
 
-static bool members_put(cJSON *proxies, cJSON *members, const struct rule_tail *t)
+static bool members_put(cJSON *proxies, cJSON *members, const struct ranking *k)
 {
     bool ok = proxies != NULL && members != NULL;
-    for (size_t i = 0; ok && i < t->count; i++) {
-        const struct member *m = roster_member(t->roster, t->order[i]);
-        ok = proxy_put(proxies, m) && vendor_member_put(members, m);
+    for (size_t i = 0; ok && i < k->count; i++) {
+        const struct member *m = ranked(k, i);
+        bool offered = i < k->offered;
+        ok = (!offered || proxy_put(proxies, m)) && vendor_member_put(members, m, offered);
     }
     return ok;
 }
@@ -288,23 +342,32 @@ static bool pvd_fill(cJSON *root, const struct document_options *o, const struct
     cJSON *vendor = ok ? cJSON_AddObjectToObject(root, "vendor-certferry") : NULL;
     if (proxies == NULL || match == NULL || vendor == NULL ||
         !text_put(vendor, "version", o->version) ||
-        !members_put(proxies, cJSON_AddArrayToObject(vendor, "members"), t))
+        !members_put(proxies, cJSON_AddArrayToObject(vendor, "members"), t->ranking))
         return false;
     /* A rule without `ports` would match any port. No rule at all: these proxies are for nothing.
      */
-    if (t->ports->count == 0 || t->count == 0)
+    if (t->ports->count == 0 || t->ranking->offered == 0)
         return true;
     return rule_put(match, rules, false, t) && rule_put(match, rules, true, t);
 }
 
+static int pvd_sign(struct document *d, const struct signature_key *key)
+{
+    int rc = signature_make(&d->signature, key, (struct span){d->text, d->length});
+    if (rc != 0)
+        document_release(d);
+    return rc;
+}
+
 int document_pvd(struct document *d, const struct document_options *o)
 {
-    size_t order[ROSTER_MEMBERS_MAX];
+    struct ranking ranking;
     struct port_set ports;
     *d = (struct document){0};
     if (ports_collect(&ports, o->policy) != 0)
         return -ENOMEM;
-    struct rule_tail tail = {&ports, o->roster, order, roster_order(o->roster, o->zone, order)};
+    ranking_make(&ranking, o);
+    struct rule_tail tail = {&ports, &ranking};
     cJSON *root = cJSON_CreateObject();
     char *text = NULL;
     if (root != NULL && pvd_fill(root, o, &tail))
@@ -313,7 +376,7 @@ int document_pvd(struct document *d, const struct document_options *o)
     free(ports.range);
     int rc = text == NULL ? -ENOMEM : document_finish(d, o, span_of(text));
     cJSON_free(text);
-    return rc;
+    return rc == 0 && o->sign_key != NULL ? pvd_sign(d, o->sign_key) : rc;
 }
 
 /* Adds `text` as the inside of a string literal; nothing in it can end the literal or a script
@@ -334,12 +397,12 @@ static int script_add(struct buf *b, const char *text)
 /* "PROXY a:48999; PROXY b:48999" */
 static int script_proxies_add(struct buf *b, const struct document_options *o)
 {
-    size_t order[ROSTER_MEMBERS_MAX];
-    size_t count = roster_order(o->roster, o->zone, order);
-    int rc = count == 0 ? buf_add_str(b, "DIRECT") : 0;
-    for (size_t i = 0; rc == 0 && i < count; i++) {
+    struct ranking ranking;
+    ranking_make(&ranking, o);
+    int rc = ranking.offered == 0 ? buf_add_str(b, "DIRECT") : 0;
+    for (size_t i = 0; rc == 0 && i < ranking.offered; i++) {
         char authority[AUTHORITY_MAX];
-        const struct member *m = roster_member(o->roster, order[i]);
+        const struct member *m = ranked(&ranking, i);
         rc = buf_printf(b, "%s%s ", i > 0 ? "; " : "",
                         m->protocol == MEMBER_HTTPS_CONNECT ? "HTTPS" : "PROXY");
         if (rc == 0)

@@ -37,6 +37,7 @@ struct reader {
     char *fault;         /* DOCUMENT_FAULT_MAX octets */
     struct entry *entry; /* owned */
     size_t entry_count;
+    struct rules *rules; /* what is sent to a proxy; NULL: nobody asks */
 };
 
 /* ---- faults ---- */
@@ -327,21 +328,27 @@ static int read_authority(const struct reader *r, const struct place *at, const 
     return roster_parse_member(&e->member, url, &why) == 0 ? 0 : refuse(r, at, why);
 }
 
-static int read_proxy(struct reader *r, const struct place *at, const cJSON *proxy)
+/* What it speaks and where it is. */
+static int read_place(const struct reader *r, const struct place *at, const cJSON *proxy,
+                      struct entry *e)
 {
     struct place protocol_at = {at, "protocol", 0};
     struct place proxy_at = {at, "proxy", 0};
-    struct place identifier_at = {at, "identifier", 0};
-    struct entry *e = &r->entry[r->entry_count];
     const char *protocol, *authority;
-    if (!cJSON_IsObject(proxy))
-        return refuse(r, at, "is not an object");
     *e = (struct entry){.usable = true};
     int rc = take_text(r, &protocol_at, proxy, 1, 64, &protocol);
     if (rc == 0)
         rc = take_text(r, &proxy_at, proxy, 1, IDENTIFIER_MAX, &authority);
-    if (rc == 0)
-        rc = read_authority(r, &proxy_at, protocol, authority, e);
+    return rc == 0 ? read_authority(r, &proxy_at, protocol, authority, e) : rc;
+}
+
+static int read_proxy(struct reader *r, const struct place *at, const cJSON *proxy)
+{
+    struct place identifier_at = {at, "identifier", 0};
+    struct entry *e = &r->entry[r->entry_count];
+    if (!cJSON_IsObject(proxy))
+        return refuse(r, at, "is not an object");
+    int rc = read_place(r, at, proxy, e);
     if (rc == 0)
         rc = read_mandatory(r, at, proxy, e);
     if (rc == 0)
@@ -396,6 +403,25 @@ static bool port_list_is_good(const char *text)
 
 enum rule_list { RULE_PROXIES, RULE_DOMAINS, RULE_SUBNETS, RULE_PORTS, RULE_LIST_COUNT };
 
+/* "*.name" and names; addresses, but no networks. */
+static int keep_rule(const struct reader *r, const struct place *at, enum rule_list list,
+                     const char *text)
+{
+    char bracketed[RULE_TEXT_MAX + 4];
+    const char *why = "is no name";
+    int rc;
+    if (list == RULE_DOMAINS && strncmp(text, "*.", 2) == 0) {
+        rc = rules_add_domain(r->rules, span_of(text), &why);
+    } else {
+        bool v6 = list == RULE_SUBNETS && strchr(text, ':') != NULL;
+        (void)snprintf(bracketed, sizeof bracketed, v6 ? "[%s]" : "%s", text);
+        if (strchr(text, '/') != NULL)
+            return refuse(r, at, "is a network; here only single addresses can be said");
+        rc = rules_add_host(r->rules, span_of(bracketed), &why);
+    }
+    return rc == -EINVAL ? refuse(r, at, why) : rc;
+}
+
 static int read_rule_text(const struct reader *r, const struct place *at, enum rule_list list,
                           const cJSON *item)
 {
@@ -409,12 +435,26 @@ static int read_rule_text(const struct reader *r, const struct place *at, enum r
     return 0;
 }
 
+static const char *const rule_names[RULE_LIST_COUNT] = {"proxies", "domains", "subnets", "ports"};
+
+/* A rule that names no proxy sends nothing anywhere, nor does one with a key that we do not know.
+ */
+static bool rule_is_kept(const struct reader *r, const cJSON *rule)
+{
+    const cJSON *proxies = find(rule, "proxies");
+    const cJSON *item;
+    size_t known = 0, all = 0;
+    for (unsigned list = 0; list < RULE_LIST_COUNT; list++)
+        known += find(rule, rule_names[list]) != NULL;
+    cJSON_ArrayForEach(item, rule) all++;
+    return r->rules != NULL && all == known && proxies != NULL && proxies->child != NULL;
+}
+
 static int read_rule_list(const struct reader *r, const struct place *rule_at, enum rule_list list,
                           const cJSON *rule)
 {
-    static const char *const names[] = {"proxies", "domains", "subnets", "ports"};
-    struct place at = {rule_at, names[list], 0};
-    const cJSON *array = find(rule, names[list]);
+    struct place at = {rule_at, rule_names[list], 0};
+    const cJSON *array = find(rule, rule_names[list]);
     const cJSON *item;
     size_t index = 0;
     if (array == NULL)
@@ -423,10 +463,13 @@ static int read_rule_list(const struct reader *r, const struct place *rule_at, e
         return refuse(r, &at, "is not an array");
     if (list == RULE_PROXIES && cJSON_GetArraySize(array) > ROSTER_MEMBERS_MAX)
         return refuse(r, &at, "are too many");
+    bool kept = (list == RULE_DOMAINS || list == RULE_SUBNETS) && rule_is_kept(r, rule);
     cJSON_ArrayForEach(item, array)
     {
         struct place here = {&at, NULL, index++};
         int rc = read_rule_text(r, &here, list, item);
+        if (rc == 0 && kept)
+            rc = keep_rule(r, &here, list, item->valuestring);
         if (rc != 0)
             return rc;
     }
@@ -449,6 +492,8 @@ static int check_rules(const struct reader *r, const cJSON *root)
         struct place here = {&at, NULL, index++};
         if (!cJSON_IsObject(rule))
             return refuse(r, &here, "is not an object");
+        if (rule_is_kept(r, rule) && find(rule, "domains") == NULL && find(rule, "subnets") == NULL)
+            return refuse(r, &here, "is for every destination; here only some can be said");
         for (unsigned list = 0; rc == 0 && list < RULE_LIST_COUNT; list++)
             rc = read_rule_list(r, &here, (enum rule_list)list, rule);
         if (rc != 0)
@@ -479,24 +524,71 @@ static int read_state(const struct reader *r, const struct place *at, const cJSO
     return refuse(r, at, "is neither up, unknown, draining nor down");
 }
 
+/* Of the members' programs; printed and quoted by others. */
+static int read_version(const struct reader *r, const struct place *at, const cJSON *facts,
+                        struct member *m)
+{
+    struct place here = {at, "version", 0};
+    const char *text;
+    if (find(facts, here.name) == NULL)
+        return 0;
+    int rc = take_text(r, &here, facts, 0, sizeof m->version - 1, &text);
+    for (size_t i = 0; rc == 0 && text[i] != '\0'; i++) {
+        if (text[i] < ' ' || text[i] > '~' || text[i] == '"' || text[i] == '\\')
+            rc = refuse(r, &here, "is not plain text");
+    }
+    if (rc == 0)
+        (void)snprintf(m->version, sizeof m->version, "%s", text);
+    return rc;
+}
+
+/* As take_number(); `usual` where it is not there. */
+static int take_optional(const struct reader *r, const struct place *at, const cJSON *facts,
+                         int64_t most, unsigned usual, unsigned *number)
+{
+    int64_t value = usual;
+    int rc = find(facts, at->name) != NULL ? take_number(r, at, facts, 0, most, &value) : 0;
+    *number = (unsigned)value;
+    return rc;
+}
+
+/* What older ones do not tell may be missing. */
+static int read_numbers(const struct reader *r, const struct place *at, const cJSON *facts,
+                        struct member *m)
+{
+    struct place weight_at = {at, "weight", 0};
+    struct place started_at = {at, "started", 0};
+    struct place priority_at = {at, "priority", 0};
+    struct place load_at = {at, "load", 0};
+    int64_t weight;
+    int rc = take_number(r, &weight_at, facts, 1, ROSTER_WEIGHT_MAX, &weight);
+    if (rc == 0)
+        rc = take_number(r, &started_at, facts, 0, STARTED_MAX, &m->started);
+    if (rc == 0)
+        rc = take_optional(r, &priority_at, facts, ROSTER_PRIORITY_MAX, ROSTER_PRIORITY_DEFAULT,
+                           &m->priority);
+    if (rc == 0)
+        rc = take_optional(r, &load_at, facts, ROSTER_LOAD_MAX, ROSTER_LOAD_UNKNOWN, &m->load);
+    if (rc == 0)
+        m->weight = (unsigned)weight;
+    return rc;
+}
+
 static int read_facts(const struct reader *r, const struct place *at, const cJSON *facts,
                       struct member *m)
 {
     struct place zone_at = {at, "zone", 0};
     struct place state_at = {at, "state", 0};
-    struct place weight_at = {at, "weight", 0};
-    struct place started_at = {at, "started", 0};
     struct place self_at = {at, "self", 0};
     const char *zone;
     const cJSON *self;
-    int64_t weight;
     int rc = take_text(r, &zone_at, facts, 0, sizeof m->zone - 1, &zone);
     if (rc == 0)
         rc = read_state(r, &state_at, facts, &m->state);
     if (rc == 0)
-        rc = take_number(r, &weight_at, facts, 1, ROSTER_WEIGHT_MAX, &weight);
+        rc = read_numbers(r, at, facts, m);
     if (rc == 0)
-        rc = take_number(r, &started_at, facts, 0, STARTED_MAX, &m->started);
+        rc = read_version(r, at, facts, m);
     if (rc == 0)
         rc = take(r, &self_at, facts, &self);
     if (rc == 0 && !cJSON_IsBool(self))
@@ -504,12 +596,35 @@ static int read_facts(const struct reader *r, const struct place *at, const cJSO
     if (rc != 0)
         return rc;
     (void)snprintf(m->zone, sizeof m->zone, "%s", zone);
-    m->weight = (unsigned)weight;
     m->self = cJSON_IsTrue(self);
     return 0;
 }
 
-static int read_described(const struct reader *r, const struct place *at, const cJSON *facts)
+/* One that clients are not sent to any more, or none: what stands nowhere else must be draining. */
+static int read_withheld(struct reader *r, const struct place *at, const cJSON *facts,
+                         const char *identifier)
+{
+    struct place identifier_at = {at, "identifier", 0};
+    struct place state_at = {at, "state", 0};
+    struct entry e = {0};
+    if (find(facts, "proxy") == NULL)
+        return refuse(r, &identifier_at, "names no proxy of this document");
+    if (r->entry_count == ROSTER_MEMBERS_MAX)
+        return refuse(r, at, "is one too many");
+    int rc = read_place(r, at, facts, &e);
+    if (rc == 0)
+        rc = read_facts(r, at, facts, &e.member);
+    if (rc == 0 && e.member.state != MEMBER_DRAINING)
+        rc = refuse(r, &state_at, "is not draining, so it must be among the proxies");
+    if (rc != 0)
+        return rc;
+    e.identifier = identifier;
+    e.described = true;
+    r->entry[r->entry_count++] = e;
+    return 0;
+}
+
+static int read_described(struct reader *r, const struct place *at, const cJSON *facts)
 {
     struct place identifier_at = {at, "identifier", 0};
     const char *identifier;
@@ -520,7 +635,7 @@ static int read_described(const struct reader *r, const struct place *at, const 
         return rc;
     struct entry *e = entry_find(r, identifier);
     if (e == NULL)
-        return refuse(r, &identifier_at, "names no proxy of this document");
+        return read_withheld(r, at, facts, identifier);
     if (e->described)
         return refuse(r, &identifier_at, "was described before");
     e->described = true;
@@ -528,7 +643,7 @@ static int read_described(const struct reader *r, const struct place *at, const 
 }
 
 /* Without it the members are there, but nothing is known of them. */
-static int read_vendor(const struct reader *r, const cJSON *root)
+static int read_vendor(struct reader *r, const cJSON *root)
 {
     struct place vendor_at = {NULL, "vendor-certferry", 0};
     struct place at = {&vendor_at, "members", 0};
@@ -556,7 +671,8 @@ static int read_vendor(const struct reader *r, const cJSON *root)
 
 /* ---- the whole ---- */
 
-/* Into the roster, which would silently merge two entries of one member. */
+/* Into the roster, which would silently merge two entries of one member. Those that only our data
+ * tells of stand behind the others. */
 static int add_members(const struct reader *r)
 {
     struct place at = {NULL, "proxies", 0};
@@ -610,11 +726,12 @@ static int read_root(struct reader *r, const cJSON *root)
     return rc == 0 ? add_members(r) : rc;
 }
 
-int document_read(struct document_content *c, struct span text, char fault[DOCUMENT_FAULT_MAX])
+int document_read_rules(struct document_content *c, struct span text, struct rules *rules,
+                        char fault[DOCUMENT_FAULT_MAX])
 {
     static const struct json_strict_limits limits = {
         DOCUMENT_READ_OCTETS_MAX, DOCUMENT_READ_VALUES_MAX, MEMBERS_MAX, DEPTH_MAX};
-    struct reader r = {.content = c, .fault = fault};
+    struct reader r = {.content = c, .fault = fault, .rules = rules};
     size_t octet;
     *c = (struct document_content){0};
     fault[0] = '\0';
@@ -631,4 +748,9 @@ int document_read(struct document_content *c, struct span text, char fault[DOCUM
         *c = (struct document_content){0};
     }
     return rc;
+}
+
+int document_read(struct document_content *c, struct span text, char fault[DOCUMENT_FAULT_MAX])
+{
+    return document_read_rules(c, text, NULL, fault);
 }

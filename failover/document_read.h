@@ -6,16 +6,18 @@
  * `mandatory`. Everything else that is not as it must be refuses the whole document: a client that
  * cannot hold all of it must use none of it. No sockets, no files, no clock. Any thread.
  *
- * It believes what it reads. Its user judges: whether `expires` has passed (not for the last good
- * one from disk), whether `identifier` is the host that was asked, whether a member may be used at
- * all, and that `self` is true of nobody but the writer. Text of a member is UTF-8 without NUL but
- * may hold control characters: escape it before a person sees it.
+ * A member that is in our vendor data but not among the proxies is draining. It believes what it
+ * reads. Its user judges: who signed (signature.h), whether `expires` has passed (not for the last
+ * good one from disk), whether `identifier` is the host that was asked, whether a member may be
+ * used at all, and that `self` is true of nobody but the writer. Text of a member is UTF-8 without
+ * NUL but may hold control characters: escape it before a person sees it.
  */
 #ifndef CERTFERRY_FAILOVER_DOCUMENT_READ_H
 #define CERTFERRY_FAILOVER_DOCUMENT_READ_H
 
 #include <time.h>
 
+#include "allowlist/rules.h"
 #include "failover/roster.h"
 #include "proxy/base/span.h"
 
@@ -37,5 +39,13 @@ struct document_content {
  * port" or "octet 17: not UTF-8" (printable ASCII); -ENOMEM. On error `c` holds nothing.
  */
 int document_read(struct document_content *c, struct span text, char fault[DOCUMENT_FAULT_MAX]);
+
+/*
+ * The same, and adds to `rules` the names and addresses that the document sends to its proxies. A
+ * rule that they can't say (for a network, for every destination) is a fault. On error `rules` may
+ * hold some.
+ */
+int document_read_rules(struct document_content *c, struct span text, struct rules *rules,
+                        char fault[DOCUMENT_FAULT_MAX]);
 
 #endif

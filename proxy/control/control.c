@@ -69,16 +69,20 @@ static bool none_match_has(const struct head *head, const char *etag)
            head_list_has(head, SPAN("If-None-Match"), SPAN("*"));
 }
 
-/* A document with its validators, or 304 when the client has it. `text` keeps the field lines. */
+/* A document with its validators, or 304 when the client has it. `text` keeps the field lines. The
+ * signature is of the body, so it goes with the body: two workers sign the same text with
+ * different octets, and both are right. */
 static int document(struct reply *reply, struct buf *text, const struct control_document *doc,
                     const char *type, const struct control_request *request)
 {
     int rc = buf_printf(text, "ETag: %s\r\nCache-Control: max-age=%u\r\n", doc->etag, doc->max_age);
+    bool same = none_match_has(request->head, doc->etag);
+    if (rc == 0 && !same && doc->signature != NULL)
+        rc = buf_printf(text, "Certferry-Signature: %s\r\n", doc->signature);
     if (rc == 0)
         rc = buf_add(text, "", 1); /* ends the field lines, which are handed on as a string */
     if (rc != 0)
         return rc;
-    bool same = none_match_has(request->head, doc->etag);
     reply->status = same ? 304 : 200;
     reply->phrase = same ? "Not Modified" : "OK";
     reply->content_type = same ? NULL : type;
@@ -123,12 +127,19 @@ static const struct page *find_page(struct span path)
     return NULL;
 }
 
+/* Who is no member of a roster has none to tell. */
+static bool is_offered(const struct page *page, const struct control_facts *facts)
+{
+    return (page->make != make_pvd || facts->pvd != NULL) &&
+           (page->make != make_pac || facts->pac != NULL);
+}
+
 enum outcome control_answer(struct buf *out, const struct control_facts *facts,
                             const struct control_request *request, unsigned *status,
                             const char **operation)
 {
     const struct page *page = find_page(request->path);
-    if (page == NULL)
+    if (page == NULL || !is_offered(page, facts))
         return OUTCOME_NOT_FOUND;
     *operation = page->operation;
     bool is_head = span_is(request->head->method, SPAN("HEAD"));

@@ -20,14 +20,16 @@
 struct control_document {
     struct span text;
     const char *etag;
-    unsigned max_age; /* seconds */
+    unsigned max_age;      /* seconds */
+    const char *signature; /* of `text`, for Certferry-Signature; NULL: it is not signed */
 };
 
 /* Where pages get what they tell. All callbacks run on the asking worker's loop. */
 struct control_facts {
     void *arg;
     const char *(*not_ready)(void *arg); /* NULL: takes new work; else a static text why not */
-    int (*pvd)(void *arg, struct control_document *doc); /* 0 or -ENOMEM */
+    /* The two documents; NULL: not offered. */
+    int (*pvd)(void *arg, struct control_document *doc); /* 0 or a negative errno */
     int (*pac)(void *arg, struct control_document *doc);
     int (*metrics)(void *arg, struct buf *out); /* 0, -ENOBUFS or -ENOMEM */
 };

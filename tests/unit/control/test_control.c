@@ -18,10 +18,12 @@ static const char *not_ready(void *arg)
     return reason;
 }
 
+static const char *signature; /* of the document */
+
 static int tell_document(void *arg, struct control_document *doc)
 {
     (void)arg;
-    *doc = (struct control_document){SPAN("{\"doc\": 1}"), "\"tag\"", 150};
+    *doc = (struct control_document){SPAN("{\"doc\": 1}"), "\"tag\"", 150, signature};
     return 0;
 }
 
@@ -124,6 +126,22 @@ static void test_conditional_requests(void **state)
     assert_non_null(strstr(answer, "Content-Type: application/pvd+json\r\n"));
 }
 
+/* It goes with the octets it signs, so also with HEAD, but not with 304. */
+static void test_signature_goes_with_the_body(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("GET", "/.well-known/pvd", "", false), OUTCOME_OK);
+    assert_null(strstr(answer, "Certferry-Signature"));
+    signature = "e30..c2ln";
+    assert_int_equal(ask("GET", "/.well-known/pvd", "", false), OUTCOME_OK);
+    assert_non_null(strstr(answer, "\r\nCertferry-Signature: e30..c2ln\r\n"));
+    assert_int_equal(ask("HEAD", "/.well-known/pvd", "", false), OUTCOME_OK);
+    assert_non_null(strstr(answer, "\r\nCertferry-Signature: e30..c2ln\r\n"));
+    assert_int_equal(ask("GET", "/.well-known/pvd", "If-None-Match: *\r\n", false), OUTCOME_OK);
+    assert_null(strstr(answer, "Certferry-Signature"));
+    signature = NULL;
+}
+
 static void test_memory_out_is_told(void **state)
 {
     (void)state;
@@ -138,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_head_has_the_length_but_no_body),
         cmocka_unit_test(test_metrics_are_privileged),
         cmocka_unit_test(test_conditional_requests),
+        cmocka_unit_test(test_signature_goes_with_the_body),
         cmocka_unit_test(test_memory_out_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

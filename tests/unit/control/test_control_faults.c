@@ -23,7 +23,7 @@ static int tell_document(void *arg, struct control_document *doc)
     static char text[5000];
     (void)arg;
     memset(text, 'x', sizeof text);
-    *doc = (struct control_document){{text, sizeof text}, "\"tag\"", 150};
+    *doc = (struct control_document){{text, sizeof text}, "\"tag\"", 150, "e30..c2ln"};
     return 0;
 }
 

@@ -330,6 +330,118 @@ static void etag_is_a_strong_one(void **state)
     roster_unref(r);
 }
 
+/* ---- who is offered ---- */
+
+/* "up", "draining", ... as letters: u ? d x; member i is px<i>. Returns owned. */
+static struct roster *roster_of(const char *states)
+{
+    struct roster *r = roster_create();
+    assert_non_null(r);
+    for (size_t i = 0; states[i] != '\0'; i++) {
+        char url[32];
+        enum member_state state = states[i] == 'u'   ? MEMBER_UP
+                                  : states[i] == '?' ? MEMBER_UNKNOWN
+                                  : states[i] == 'd' ? MEMBER_DRAINING
+                                                     : MEMBER_DOWN;
+        (void)snprintf(url, sizeof url, "http://px%zu:1", i);
+        member_put(r, url, "", state, i == 0);
+    }
+    return r;
+}
+
+/* Draining ones are not offered while there is another to go to; down ones are the last resort.
+ * Vendor data tells of all. */
+static void draining_members(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *states, *offered; /* digits: who, in order */
+    } cases[] = {
+        {"u", "0"},   {"d", "0"},   {"x", "0"},      {"du", "1"},  {"d?", "1"},     {"dx", "01"},
+        {"xd", "10"}, {"ddu", "2"}, {"uxd?", "031"}, {"dd", "01"}, {"xdxu", "302"}, {"", ""},
+    };
+    struct policy *p = policy_usual();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct roster *r = roster_of(cases[i].states);
+        struct document_options o = options_usual(r, p);
+        struct document d;
+        char want[512] = "", script[256] = "";
+        cJSON *root = pvd_made(&o, &d);
+        const cJSON *proxies = cJSON_GetObjectItemCaseSensitive(root, "proxies");
+        const cJSON *match = cJSON_GetObjectItemCaseSensitive(root, "proxy-match");
+        const cJSON *vendor = cJSON_GetObjectItemCaseSensitive(root, "vendor-certferry");
+        const cJSON *members = cJSON_GetObjectItemCaseSensitive(vendor, "members");
+        size_t offered = strlen(cases[i].offered), at = 0, more = 0;
+        assert_int_equal(cJSON_GetArraySize(proxies), offered);
+        assert_int_equal(cJSON_GetArraySize(members), strlen(cases[i].states));
+        for (size_t k = 0; k < offered; k++) {
+            char proxy[32];
+            (void)snprintf(proxy, sizeof proxy, "px%c:1", cases[i].offered[k]);
+            assert_string_equal(text_of(cJSON_GetArrayItem(proxies, (int)k), "proxy"), proxy);
+            at += (size_t)snprintf(want + at, sizeof want - at, "http://%s|", proxy);
+            more += (size_t)snprintf(script + more, sizeof script - more, "%sPROXY %s",
+                                     k > 0 ? "; " : "", proxy);
+        }
+        for (size_t k = 0; k < strlen(cases[i].states); k++) {
+            const cJSON *m = cJSON_GetArrayItem(members, (int)k);
+            assert_int_equal(cJSON_HasObjectItem(m, "proxy"), k >= offered);
+            if (k >= offered)
+                assert_string_equal(text_of(m, "state"), "draining");
+        }
+        char listed[256];
+        assert_int_equal(cJSON_GetArraySize(match), offered > 0 ? 2 : 0);
+        if (offered > 0)
+            assert_string_equal(
+                joined(cJSON_GetArrayItem(match, 0), "proxies", listed, sizeof listed), want);
+        cJSON_Delete(root);
+        document_release(&d);
+        assert_int_equal(document_pac(&d, &o), 0);
+        (void)snprintf(want, sizeof want, "var proxies = \"%s\";", offered > 0 ? script : "DIRECT");
+        assert_non_null(strstr(d.text, want));
+        document_release(&d);
+        roster_unref(r);
+    }
+    policy_destroy(p);
+}
+
+/* What is not known is not there; a load in steps, so that each request does not make a new
+ * document. */
+static void optional_facts(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned load;
+        int told; /* -1: not */
+    } cases[] = {{0, 0},     {49, 0},     {50, 100},    {149, 100},
+                 {949, 900}, {950, 1000}, {1000, 1000}, {1001, -1}};
+    struct policy *p = policy_usual();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct roster *r = roster_create();
+        struct member m;
+        struct document d;
+        assert_non_null(r);
+        assert_int_equal(roster_parse_member(&m, "http://px1:1", NULL), 0);
+        m.load = cases[i].load;
+        m.priority = 9;
+        if (i % 2 == 0)
+            (void)snprintf(m.version, sizeof m.version, "0.1.%zu", i);
+        assert_int_equal(roster_add(r, &m), 0);
+        struct document_options o = options_usual(r, p);
+        cJSON *root = pvd_made(&o, &d);
+        const cJSON *vendor = cJSON_GetObjectItemCaseSensitive(root, "vendor-certferry");
+        const cJSON *member =
+            cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(vendor, "members"), 0);
+        const cJSON *load = cJSON_GetObjectItemCaseSensitive(member, "load");
+        assert_int_equal(load != NULL ? load->valueint : -1, cases[i].told);
+        assert_int_equal(cJSON_GetObjectItemCaseSensitive(member, "priority")->valueint, 9);
+        assert_int_equal(cJSON_HasObjectItem(member, "version"), i % 2 == 0);
+        cJSON_Delete(root);
+        document_release(&d);
+        roster_unref(r);
+    }
+    policy_destroy(p);
+}
+
 static void pac_text(void **state)
 {
     (void)state;
@@ -426,6 +538,8 @@ int main(void)
         cmocka_unit_test(pvd_rules),
         cmocka_unit_test(pvd_without_rules),
         cmocka_unit_test(pvd_vendor),
+        cmocka_unit_test(draining_members),
+        cmocka_unit_test(optional_facts),
         cmocka_unit_test(expires_is_quantised),
         cmocka_unit_test(etag_is_a_strong_one),
         cmocka_unit_test(pac_text),

@@ -26,7 +26,8 @@ static const char good[] =
     "\"proxies\":[\"one\",\"two\"]}],"
     "\"vendor-certferry\":{\"version\":\"0.1.0\",\"members\":["
     "{\"identifier\":\"one\",\"zone\":\"plant7\",\"state\":\"up\",\"weight\":100,"
-    "\"started\":1795000000,\"self\":true},"
+    "\"started\":1795000000,\"priority\":7,\"load\":300,\"version\":\"0.1.0-3 x\","
+    "\"self\":true},"
     "{\"identifier\":\"two\",\"zone\":\"\",\"state\":\"down\",\"weight\":7,\"started\":0,"
     "\"self\":false}]}}";
 
@@ -78,6 +79,9 @@ static void test_good_document(void **state)
     assert_int_equal(one->state, MEMBER_UP);
     assert_int_equal(one->weight, 100);
     assert_int_equal(one->started, 1795000000);
+    assert_int_equal(one->priority, 7);
+    assert_int_equal(one->load, 300);
+    assert_string_equal(one->version, "0.1.0-3 x");
     assert_true(one->self);
     const struct member *two = roster_member(c.roster, 1);
     assert_int_equal(two->protocol, MEMBER_HTTPS_CONNECT);
@@ -86,6 +90,9 @@ static void test_good_document(void **state)
     assert_string_equal(two->zone, "");
     assert_int_equal(two->state, MEMBER_DOWN);
     assert_int_equal(two->weight, 7);
+    assert_int_equal(two->priority, ROSTER_PRIORITY_DEFAULT);
+    assert_int_equal(two->load, ROSTER_LOAD_UNKNOWN);
+    assert_string_equal(two->version, "");
     assert_false(two->self);
     roster_unref(c.roster);
 }
@@ -118,10 +125,14 @@ static struct member member_of(unsigned i)
     struct member m = {.protocol = i % 3 == 0 ? MEMBER_HTTPS_CONNECT : MEMBER_HTTP_CONNECT,
                        .port = (uint16_t)(i % 5 == 0 ? 65535 : i + 1),
                        .weight = i % 100 + 1,
+                       .priority = i % 9 == 0 ? ROSTER_PRIORITY_MAX : i % 3,
+                       .load = i % 12 == 11 ? ROSTER_LOAD_UNKNOWN : i % 11 * 100,
                        .state = (enum member_state)(i % 4),
                        .self = i == 2,
                        .started = i % 2 == 0 ? 0 : 1795000000 + (int64_t)i};
     (void)snprintf(m.zone, sizeof m.zone, "%s", zones[i % 4]);
+    if (i % 3 > 0)
+        (void)snprintf(m.version, sizeof m.version, i % 3 == 1 ? "0.1.%u" : "0.1.%028u", i);
     if (i % 7 == 0)
         (void)snprintf(m.host, sizeof m.host, "2001:db8::%x", i + 1);
     else if (i % 7 == 1)
@@ -141,6 +152,22 @@ static void same_member(const struct member *a, const struct member *b)
     assert_int_equal(a->state, b->state);
     assert_int_equal(a->self, b->self);
     assert_int_equal(a->started, b->started);
+    assert_int_equal(a->priority, b->priority);
+    assert_int_equal(a->load, b->load);
+    assert_string_equal(a->version, b->version);
+}
+
+/* As documents have them: those that nobody is sent to any more stand behind the others. */
+static void order_of_documents(const struct roster *r, size_t *order)
+{
+    size_t ranked[ROSTER_MEMBERS_MAX], at = 0;
+    size_t count = roster_order(r, "plant7", ranked);
+    for (int draining = 0; draining < 2; draining++) {
+        for (size_t i = 0; i < count; i++) {
+            if ((roster_member(r, ranked[i])->state == MEMBER_DRAINING) == (draining == 1))
+                order[at++] = ranked[i];
+        }
+    }
 }
 
 /* Every member with every fact, in the order of preference; and written again it is the same. */
@@ -171,7 +198,7 @@ static void round_trip(size_t members, const char *identifier)
     assert_string_equal(c.identifier, identifier);
     assert_int_equal(c.expires, NOW + 600);
     assert_int_equal(roster_count(c.roster), members);
-    assert_int_equal(roster_order(r, "plant7", order), members);
+    order_of_documents(r, order);
     for (size_t i = 0; i < members; i++)
         same_member(roster_member(c.roster, i), roster_member(r, order[i]));
     o.roster = c.roster;
@@ -194,6 +221,10 @@ static void test_round_trip(void **state)
 }
 
 /* ---- what may be overlooked ---- */
+
+#define WITHHELD                                                                                   \
+    "{\"identifier\":\"gone\",\"protocol\":\"http-connect\",\"proxy\":\"px9:48999\","              \
+    "\"zone\":\"\",\"state\":\"draining\",\"weight\":1,\"started\":0,\"self\":false}"
 
 static void test_overlooked(void **state)
 {
@@ -225,6 +256,10 @@ static void test_overlooked(void **state)
         {",{\"identifier\":\"two\",\"zone\":\"\",\"state\":\"down\",\"weight\":7,\"started\":0,"
          "\"self\":false}",
          "", 2},
+        /* One that clients are not sent to any more. */
+        {"\"self\":false}]", "\"self\":false}," WITHHELD "]", 3},
+        {"\"load\":300,", "", 2},
+        {"\"version\":\"0.1.0-3 x\"", "\"version\":\"\"", 2},
         /* No traffic at all may go there: still a roster. */
         {"{\"domains\":[\"*.digicert.com\"],\"ports\":[\"80\",\"8080-8090\"],"
          "\"proxies\":[\"one\",\"two\"]}",
@@ -375,6 +410,31 @@ static const struct {
     {"\"weight\":7", "\"weight\":1e999", "vendor-certferry.members[1].weight: is out of range"},
     {"\"weight\":7", "\"weight\":7.5", "vendor-certferry.members[1].weight: is not whole"},
     {"\"weight\":7", "\"weight\":\"7\"", "vendor-certferry.members[1].weight: is not a number"},
+    {"\"load\":300", "\"load\":1001", "vendor-certferry.members[0].load: is out of range"},
+    {"\"load\":300", "\"load\":\"300\"", "vendor-certferry.members[0].load: is not a number"},
+    {"\"load\":300", "\"load\":null", "vendor-certferry.members[0].load: is not a number"},
+    {"\"priority\":7", "\"priority\":65536",
+     "vendor-certferry.members[0].priority: is out of range"},
+    {"\"priority\":7", "\"priority\":-1", "vendor-certferry.members[0].priority: is out of range"},
+    {"0.1.0-3 x", "0\\\"", "vendor-certferry.members[0].version: is not plain text"},
+    {"0.1.0-3 x", "\\u001b[2J", "vendor-certferry.members[0].version: is not plain text"},
+    {"0.1.0-3 x", "W\xc3\xbc", "vendor-certferry.members[0].version: is not plain text"},
+    {"0.1.0-3 x", "12345678901234567890123456789012",
+     "vendor-certferry.members[0].version: is too long"},
+    /* What only our own data tells of must say where it is, and that nobody is to go there. */
+    {"\"self\":false}]", "\"self\":false},{\"identifier\":\"gone\",\"proxy\":\"px9:1\"}]",
+     "vendor-certferry.members[2].protocol: is missing"},
+    {"\"self\":false}]",
+     "\"self\":false},{\"identifier\":\"gone\",\"protocol\":\"http-connect\",\"proxy\":\"px9:1\","
+     "\"zone\":\"\",\"state\":\"up\",\"weight\":1,\"started\":0,\"self\":false}]",
+     "vendor-certferry.members[2].state: is not draining, so it must be among the proxies"},
+    {"\"self\":false}]", "\"self\":false}," WITHHELD "," WITHHELD "]",
+     "vendor-certferry.members[3].identifier: was described before"},
+    {"\"self\":false}]",
+     "\"self\":false},{\"identifier\":\"gone\",\"protocol\":\"http-connect\","
+     "\"proxy\":\"px1.plant7.example:48999\",\"zone\":\"\",\"state\":\"draining\","
+     "\"weight\":1,\"started\":0,\"self\":false}]",
+     "proxies[2]: leads to the same place as another one"},
     {"\"started\":0", "\"started\":-1", "vendor-certferry.members[1].started: is out of range"},
     {"\"started\":0", "\"started\":1e18", "vendor-certferry.members[1].started: is out of range"},
     {"\"self\":false", "\"self\":0", "vendor-certferry.members[1].self: is neither true nor false"},
@@ -469,6 +529,60 @@ static void test_hostile_octets(void **state)
     refused(SPAN("{\"a\":1]"), "octet 6: neither comma nor end");
 }
 
+/* ---- names and addresses ---- */
+
+/* All rules as "a|b|"; or the fault. */
+static const char *rules_read(const char *from, const char *to)
+{
+    static char out[512];
+    struct document_content c;
+    char fault[DOCUMENT_FAULT_MAX];
+    char *text = changed(from, to);
+    struct rules *rules = rules_create();
+    size_t at = 0;
+    assert_non_null(rules);
+    int rc = document_read_rules(&c, span_of(text), rules, fault);
+    out[0] = '\0';
+    for (size_t i = 0; rc == 0 && i < rules_count(rules); i++)
+        at += (size_t)snprintf(out + at, sizeof out - at, "%s|", rules_text(rules, i));
+    if (rc != 0)
+        (void)snprintf(out, sizeof out, "%s", fault);
+    roster_unref(c.roster);
+    rules_destroy(rules);
+    free(text);
+    return out;
+}
+
+static void test_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *rules;
+    } cases[] = {
+        {"\"ports\"", "\"ports\"", "*.digicert.com|"},
+        {"[\"*.digicert.com\"]", "[\"*.DigiCert.com.\",\"ca.example\"]",
+         "*.digicert.com|ca.example|"},
+        {"\"domains\":[\"*.digicert.com\"]", "\"subnets\":[\"192.0.2.7\",\"2001:db8::7\"]",
+         "192.0.2.7|2001:db8::7|"},
+        {"\"domains\":[\"*.digicert.com\"]", "\"subnets\":[\"192.0.2.0/24\"]",
+         "proxy-match[0].subnets[0]: is a network; here only single addresses can be said"},
+        {"\"domains\":[\"*.digicert.com\"],", "",
+         "proxy-match[0]: is for every destination; here only some can be said"},
+        /* Sent nowhere: no proxy is named, or a key that we do not know voids the rule. */
+        {"\"proxies\":[\"one\",\"two\"]", "\"proxies\":[]", ""},
+        {"\"ports\"", "\"colours\":[\"red\"],\"ports\"", ""},
+        {"\"ports\":", "\"colours\":", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(rules_read(cases[i].from, cases[i].to), cases[i].rules);
+    static const char *const wrong[] = {"*", "*.com", "a\\\"b", "x; DIRECT", "*.192.0.2.1", "a..b"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const char *told = rules_read("*.digicert.com", wrong[i]);
+        if (strncmp(told, "proxy-match[0].domains[0]: ", 27) != 0)
+            fail_msg("%s: %s", wrong[i], told);
+    }
+}
+
 /* `count` times `unit` between two texts. */
 static void many(const char *before, const char *unit, size_t count, const char *after,
                  const char *fault)
@@ -540,10 +654,11 @@ static void test_changed_anywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_document),  cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_overlooked),     cmocka_unit_test(test_hostile_documents),
-        cmocka_unit_test(test_hostile_octets), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_cut_anywhere),   cmocka_unit_test(test_changed_anywhere),
+        cmocka_unit_test(test_good_document),    cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_overlooked),       cmocka_unit_test(test_hostile_documents),
+        cmocka_unit_test(test_hostile_octets),   cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_limits),           cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_changed_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
