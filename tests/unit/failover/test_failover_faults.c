@@ -7,10 +7,17 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
 #include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
+#include "failover/document_read.h"
+#include "failover/peers_print.h"
+#include "failover/signature.h"
 
 #include "tests/support/faults.h"
 
@@ -123,17 +130,106 @@ static bool pac_made(void)
     return document_made(document_pac);
 }
 
+/* ---- documents that are read, printed, signed ---- */
+
+static char *pvd_text; /* good, of the world */
+
+static void text_make(void)
+{
+    const struct document_options o = {.identifier = "px2.plant7.example",
+                                       .zone = "",
+                                       .version = "0.1.0",
+                                       .roster = roster,
+                                       .policy = policy,
+                                       .ttl_seconds = 600,
+                                       .now = 1795176000};
+    struct document d;
+    if (document_pvd(&d, &o) == 0)
+        pvd_text = d.text;
+}
+
+static bool pvd_read(void)
+{
+    char fault[DOCUMENT_FAULT_MAX];
+    struct document_content c;
+    struct rules *rules = rules_create();
+    if (rules == NULL)
+        return false;
+    int rc = document_read_rules(&c, span_of(pvd_text), rules, fault);
+    if (rc != 0) {
+        assert_int_equal(rc, -ENOMEM);
+        assert_null(c.roster);
+    } else {
+        assert_int_equal(roster_count(c.roster), MEMBERS);
+        assert_int_equal(rules_count(rules), 3);
+    }
+    roster_unref(c.roster);
+    rules_destroy(rules);
+    return rc == 0;
+}
+
+static bool roster_printed(void)
+{
+    const struct peers_view v = {"http://px1:48999", "px1", 1795176000, false, roster};
+    struct buf b;
+    buf_init(&b, 65536);
+    int rc = peers_print_table(&b, &v);
+    if (rc == 0)
+        rc = peers_print_json(&b, &v);
+    assert_true(rc == 0 || rc == -ENOMEM);
+    buf_release(&b);
+    return rc == 0;
+}
+
+static char key_pem[512], public_pem[512];
+
+static void keys_make(void)
+{
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    BIO *out = BIO_new(BIO_s_mem());
+    (void)PEM_write_bio_PrivateKey(out, key, NULL, NULL, 0, NULL, NULL);
+    (void)BIO_read(out, key_pem, sizeof key_pem - 1);
+    (void)PEM_write_bio_PUBKEY(out, key);
+    (void)BIO_read(out, public_pem, sizeof public_pem - 1);
+    BIO_free(out);
+    EVP_PKEY_free(key);
+}
+
+/* Made and verified, or -ENOMEM: never a signature that is none. */
+static bool document_signed(void)
+{
+    struct signature_key *key = NULL;
+    struct signature_trust *trust = NULL;
+    const char *why = NULL;
+    char *field = NULL;
+    int rc = signature_key_create(&key, span_of(key_pem), (struct span){"", 0}, &why);
+    if (rc == 0)
+        rc = signature_trust_create(&trust, span_of(public_pem), &why);
+    if (rc == 0)
+        rc = signature_make(&field, key, span_of(pvd_text));
+    if (rc == 0)
+        rc = signature_verify(trust, span_of(pvd_text), span_of(field), "px1", 1795176000, &why);
+    assert_int_equal(rc, faults_struck() ? -ENOMEM : 0);
+    free(field);
+    signature_trust_destroy(trust);
+    signature_key_destroy(key);
+    return rc == 0;
+}
+
 int main(void)
 {
     static const struct faults_scenario scenarios[] = {
-        {"roster", roster_built, false},
-        {"document_pvd", pvd_made, false},
-        {"document_pac", pac_made, false},
+        {"roster", roster_built, false},        {"document_pvd", pvd_made, false},
+        {"document_pac", pac_made, false},      {"document_read", pvd_read, false},
+        {"peers_print", roster_printed, false}, {"signature", document_signed, false},
     };
     cJSON_Hooks hooks = {faults_malloc, faults_free};
     cJSON_InitHooks(&hooks);
     world_make();
+    text_make();
+    keys_make();
     int failed = faults_main("failover_faults", scenarios, sizeof scenarios / sizeof *scenarios);
+    free(pvd_text);
     world_end();
     return failed;
 }
