@@ -9,7 +9,7 @@
 #include "proxy/base/decimal.h"
 #include "proxy/base/log.h"
 
-enum { TEXT_KEPT_MAX = 255, LINE_MAX_OCTETS = 8192 };
+enum { TEXT_KEPT_MAX = 255, LINE_MAX_OCTETS = 10240 };
 
 void access_record_reset(struct access_record *r)
 {
@@ -17,6 +17,7 @@ void access_record_reset(struct access_record *r)
     free(r->host);
     free(r->sni);
     free(r->user);
+    free(r->parent);
     free(r->detail);
     *r = (struct access_record){.client = client, .operation = ""};
 }
@@ -118,6 +119,8 @@ static void add_request(struct line *l, const struct access_record *r, unsigned 
     add_number(l, r->port);
     ADD(l, ",\"address\":");
     add_word(l, r->origin.sa.sa_family != 0 ? addr_print(&r->origin, text) : "");
+    ADD(l, ",\"parent\":");
+    add_text(l, r->parent);
     ADD(l, ",\"class\":");
     add_word(l, protocol_name(r->protocol));
     ADD(l, ",\"operation\":");

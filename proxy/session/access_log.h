@@ -27,6 +27,7 @@ struct access_record {
     char *host;                     /* owned; canonical, or as sent when refused; NULL unknown */
     char *sni;                      /* owned; NULL none seen */
     char *user;                     /* owned; as claimed, right or wrong; NULL none */
+    char *parent;                   /* owned; the parent proxy asked last; NULL none */
     char *detail;                   /* owned; NULL nothing to add */
     const char *operation;          /* static */
     enum protocol protocol;

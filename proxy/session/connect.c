@@ -50,8 +50,11 @@ static bool collect_early(struct session *s)
     return true;
 }
 
-void connect_begin(struct session *s, const struct route *r)
+void connect_begin(struct session *s, const struct head *head, const struct route *r)
 {
+    if (!next_hop_begin(s, head, r))
+        return;
+    buf_consume(&s->in, head->size);
     tunnel_init(&s->tunnel, s->ctx->options->buffer_octets, s->ctx->pipes);
     upstream_seek(s, &r->host);
     if (s->state == SESSION_QUEUED || s->state == SESSION_CONNECT)
@@ -108,8 +111,14 @@ static void relay(struct session *s)
     }
 }
 
-static void begin_relay(struct session *s)
+void connect_relay(struct session *s)
 {
+    if (!next_hop_settle(s)) {
+        session_close(s, OUTCOME_NO_MEMORY);
+        return;
+    }
+    if (s->origin.layer != NULL)
+        s->tunnel.pipes = NULL; /* nothing can be spliced into TLS */
     tunnel_take_early(&s->tunnel, TUNNEL_UP, &s->in);
     tunnel_take_early(&s->tunnel, TUNNEL_DOWN,
                       &s->out); /* of the 200, if the client is that slow */
@@ -118,6 +127,12 @@ static void begin_relay(struct session *s)
     session_go(s, SESSION_RELAY);
     deadline_set(s->ctx->net.deadlines, &s->deadline, relay_patience_ms(s));
     relay(s);
+}
+
+static void begin_relay(struct session *s)
+{
+    if (!trial_begin(s))
+        connect_relay(s);
 }
 
 /* ---- the gate ---- */

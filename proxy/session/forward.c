@@ -69,7 +69,7 @@ static void set_patience(struct session *s)
 {
     const struct session_options *o = s->ctx->options;
     deadline_set(s->ctx->net.deadlines, &s->deadline,
-                 waiting_for_head(s->exchange) ? o->response_ms : o->body_ms);
+                 waiting_for_head(s->exchange) ? forward_patience_ms(s) : o->body_ms);
 }
 
 static void begin_window(struct session *s)
@@ -145,10 +145,10 @@ void forward_due(struct session *s)
     struct exchange *ex = s->exchange;
     if (ex->responded)
         session_abort(s, OUTCOME_RESPONSE_STALLED);
-    else if (ex->request_ended || buf_len(&ex->up) > 0)
-        session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, session_host(s));
-    else
+    else if (!ex->request_ended && buf_len(&ex->up) == 0)
         session_refuse(s, OUTCOME_BODY_TIMEOUT, SPAN(""));
+    else if (!forward_retry(s, PARENT_SILENT, false, "no response in time"))
+        session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, session_host(s));
 }
 
 /* RFC 9110 section 9.2.2. */
@@ -173,16 +173,25 @@ static int write_head(struct session *s, const struct head *head, const struct r
         .host = span_of(r->host.text),
         .body = &r->body,
         .via = span_of(o->name),
+        .to_proxy = s->hop != NULL,
         .forwarded_for = o->forwarded_for ? span_of(addr_print(&s->record.client, client))
                                           : (struct span){"", 0},
     };
     return rewrite_request(&s->exchange->up, &request);
 }
 
+struct upstream_key forward_pool_key(const struct session *s)
+{
+    const struct parent *p = s->hop != NULL ? next_hop_parent(s) : NULL;
+    /* A label is no host name, so the two cannot be taken for each other. */
+    return p != NULL ? (struct upstream_key){p->label, p->port, s->serial}
+                     : (struct upstream_key){s->exchange->host.text, s->record.port, s->serial};
+}
+
 void forward_granted(struct session *s)
 {
     struct exchange *ex = s->exchange;
-    const struct upstream_key key = {ex->host.text, s->record.port, s->serial};
+    const struct upstream_key key = forward_pool_key(s);
     struct upstream_idle what;
     if (upstream_pool_take(s->ctx->pool, &key, &s->origin, &what)) {
         s->record.origin = what.address;
@@ -197,13 +206,18 @@ void forward_granted(struct session *s)
 
 void forward_begin(struct session *s, const struct head *head, struct route *r)
 {
-    struct exchange *ex = s->exchange = exchange_take(s->ctx, head->size);
+    if (!next_hop_begin(s, head, r))
+        return;
+    struct exchange *ex = s->exchange = exchange_take(s->ctx, head->size, s->hop != NULL);
     bool bodyless = body_is_empty(&r->body);
     int rc = ex != NULL ? write_head(s, head, r) : -ENOMEM;
     if (rc == 0) {
         ex->idempotent = bodyless && method_is_idempotent(head->method);
-        rc = ex->idempotent ? buf_add_span(&ex->again, buf_span(&ex->up)) : 0;
+        bool kept = ex->idempotent || s->hop != NULL;
+        rc = kept ? buf_add_span(&ex->again, buf_span(&ex->up)) : 0;
     }
+    if (rc == 0 && s->hop != NULL)
+        rc = forward_refill(s);
     if (rc != 0) {
         session_refuse(s, rc == -ENOBUFS ? OUTCOME_HEAD_TOO_LARGE : OUTCOME_NO_MEMORY, SPAN(""));
         return;

@@ -12,7 +12,7 @@ enum {
     SPARE_BUF_OCTETS = 4096 /* a larger buffer gives its memory back */
 };
 
-struct exchange *exchange_take(struct session_context *ctx, size_t head_octets)
+struct exchange *exchange_take(struct session_context *ctx, size_t head_octets, bool whole)
 {
     const struct session_options *o = ctx->options;
     struct exchange *ex = ctx->spare_exchange;
@@ -30,7 +30,7 @@ struct exchange *exchange_take(struct session_context *ctx, size_t head_octets)
     size_t head_max =
         2 * (o->head.head_octets > head_octets ? o->head.head_octets : head_octets) + 4096;
     ex->up.max = ex->down.max = head_max + 2 * o->buffer_octets;
-    ex->again.max = head_max;
+    ex->again.max = head_max + (whole ? o->buffer_octets : 0);
     buf_init(&ex->reply, o->head.head_octets + o->buffer_octets);
     return ex;
 }

@@ -52,9 +52,11 @@ static bool feed_request(struct session *s, struct span data, size_t *used)
         }
         if (event == BODY_END) {
             ex->request_ended = true;
+            forward_keep(s, NULL);
             return ex->origin_deaf ||
                    sent_up(s, forward_deliver_end(&ex->up, chunked, &ex->request_body));
         }
+        forward_keep(s, &payload);
         if (!ex->origin_deaf &&
             !sent_up(s, forward_deliver_payload(&ex->up, &s->origin, chunked, payload, &ex->sent)))
             return false;

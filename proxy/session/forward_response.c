@@ -57,11 +57,13 @@ static int begin_response(struct session *s, const struct head *head)
         .close = ex->close_client,
         .keep_alive_1_0 = ex->client_minor == 0 && !ex->close_client,
         .via = span_of(s->ctx->options->name),
+        .received_status = ex->of_parent,
     };
     return rewrite_response(&ex->down, &r);
 }
 
-/* A whole response head. OUTCOME_OK or why the response cannot be passed on. */
+/* A whole response head. OUTCOME_OK or why the response cannot be passed on; OUTCOME_PENDING: the
+ * session has moved on. */
 static enum outcome take_head(struct session *s, const struct head *head, const char **why)
 {
     struct exchange *ex = s->exchange;
@@ -75,6 +77,8 @@ static enum outcome take_head(struct session *s, const struct head *head, const 
         }
         rc = pass_interim(s, head);
     } else {
+        if (forward_declined(s, head))
+            return OUTCOME_PENDING;
         if (body_of_response(&ex->response_body, head, method_of(s), why) != 0)
             return OUTCOME_RESPONSE_MALFORMED;
         rc = begin_response(s, head);
@@ -100,8 +104,12 @@ static bool feed_heads(struct session *s, struct span *data)
             return true;
         enum outcome verdict =
             result == HEAD_OK ? take_head(s, &head, &why) : route_head_fault(result, HEAD_RESPONSE);
+        if (verdict == OUTCOME_PENDING)
+            return false;
         if (verdict != OUTCOME_OK) {
-            session_refuse(s, verdict, span_of(why != NULL ? why : ""));
+            why = why != NULL ? why : "";
+            if (!forward_retry(s, PARENT_MALFORMED, false, why))
+                session_refuse(s, verdict, span_of(why));
             return false;
         }
         ex->scanned = 0;
@@ -191,13 +199,9 @@ static void repeat(struct session *s)
 {
     struct exchange *ex = s->exchange;
     stream_close(&s->origin);
-    if (ex->idempotent) {
-        struct span head = buf_span(&ex->again);
-        buf_release(&ex->up);
-        if (buf_add_span(&ex->up, head) != 0) {
-            session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
-            return;
-        }
+    if (ex->idempotent && forward_refill(s) != 0) {
+        session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+        return;
     }
     ex->pooled = ex->origin_deaf = false;
     ex->sent = 0;
@@ -215,7 +219,7 @@ static bool origin_ended(struct session *s, int error)
     }
     if (!ex->responded && may_repeat(ex))
         repeat(s);
-    else
+    else if (!forward_retry(s, PARENT_CLOSED, false, "closed without a response"))
         forward_fail(s, OUTCOME_RESPONSE_INCOMPLETE, session_host(s));
     return false;
 }
@@ -225,8 +229,11 @@ static bool is_reusable(const struct session *s)
 {
     const struct exchange *ex = s->exchange;
     return ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen &&
-           /* the guard may have changed since the dial */
-           policy_address(s->ctx->options->policy, &s->record.origin, NULL) == OUTCOME_OK;
+           s->origin.layer == NULL && /* the pool knows descriptors only */
+
+           /* the guard may have changed since the dial; it has no say about a parent */
+           (s->hop != NULL ||
+            policy_address(s->ctx->options->policy, &s->record.origin, NULL) == OUTCOME_OK);
 }
 
 /* The response has gone to the client, whole. */
@@ -235,11 +242,11 @@ static void finish(struct session *s)
     struct exchange *ex = s->exchange;
     bool close_client = ex->close_client;
     if (is_reusable(s)) {
-        const struct upstream_key key = {ex->host.text, s->record.port, s->serial};
+        const struct upstream_key key = forward_pool_key(s);
         const struct upstream_idle what = {s->record.origin, ex->bound};
         upstream_pool_put(s->ctx->pool, &key, &what, &s->origin);
     }
-    session_tell(s, OUTCOME_OK);
+    session_tell(s, ex->of_parent ? OUTCOME_PARENT_ANSWER : OUTCOME_OK);
     upstream_release(s);
     if (close_client)
         session_linger(s);

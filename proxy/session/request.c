@@ -100,8 +100,7 @@ static void follow_route(struct session *s, const struct head *head, struct rout
         answer_page(s, head, r);
         break;
     case ROUTE_TUNNEL:
-        buf_consume(&s->in, head->size);
-        connect_begin(s, r);
+        connect_begin(s, head, r);
         break;
     case ROUTE_FORWARD:
         forward_begin(s, head, r);

@@ -27,8 +27,14 @@ static const unsigned may_go[SESSION_STATE_COUNT] = {
     [SESSION_QUEUED] =
         BIT(SESSION_CONNECT) | BIT(SESSION_EXCHANGE) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_CONNECT] = BIT(SESSION_HELLO) | BIT(SESSION_RELAY) | BIT(SESSION_EXCHANGE) |
-                        BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
-    [SESSION_HELLO] = BIT(SESSION_RELAY) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+                        BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING) | BIT(SESSION_CONNECT) |
+                        BIT(SESSION_PARENT),
+    [SESSION_TRIAL] = BIT(SESSION_CONNECT) | BIT(SESSION_RELAY) | BIT(SESSION_CLOSING),
+    [SESSION_PARENT] = BIT(SESSION_TRIAL) | BIT(SESSION_EXCHANGE) | BIT(SESSION_CONNECT) |
+                       BIT(SESSION_HELLO) | BIT(SESSION_RELAY) | BIT(SESSION_ANSWER) |
+                       BIT(SESSION_CLOSING),
+    [SESSION_HELLO] =
+        BIT(SESSION_TRIAL) | BIT(SESSION_RELAY) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_RELAY] = BIT(SESSION_CLOSING),
     [SESSION_EXCHANGE] = BIT(SESSION_CONNECT) | BIT(SESSION_ANSWER) | BIT(SESSION_IDLE) |
                          BIT(SESSION_LINGER) | BIT(SESSION_CLOSING),
@@ -53,6 +59,7 @@ static uint64_t patience_ms(const struct session *s, enum session_state state)
         return o->queue_ms;
     case SESSION_HELLO:
         return o->hello_ms;
+    case SESSION_TRIAL:
     case SESSION_RELAY:
         return o->tunnel_idle_ms;
     case SESSION_EXCHANGE:
@@ -61,7 +68,7 @@ static uint64_t patience_ms(const struct session *s, enum session_state state)
     case SESSION_LINGER:
         return o->linger_ms;
     default:
-        return 0; /* SESSION_LOGIN, SESSION_CONNECT: check and dial have their own */
+        return 0; /* SESSION_LOGIN, SESSION_CONNECT, SESSION_PARENT: have their own */
     }
 }
 
@@ -347,6 +354,12 @@ static void dispatch_ready(struct session *s)
         else
             connect_ready(s);
         break;
+    case SESSION_PARENT:
+        next_hop_ready(s);
+        break;
+    case SESSION_TRIAL:
+        trial_ready(s);
+        break;
     case SESSION_HELLO:
     case SESSION_RELAY:
         connect_ready(s);
@@ -396,6 +409,12 @@ static void on_due(struct deadline *d)
         break;
     case SESSION_QUEUED:
         upstream_due(s);
+        break;
+    case SESSION_PARENT:
+        next_hop_due(s);
+        break;
+    case SESSION_TRIAL:
+        trial_due(s);
         break;
     case SESSION_HELLO:
     case SESSION_RELAY:

@@ -19,9 +19,11 @@
 #include "proxy/net/dial.h"
 #include "proxy/net/netloop.h"
 #include "proxy/net/pipes.h"
+#include "proxy/net/reach.h"
 #include "proxy/session/admission.h"
 #include "proxy/session/authentication.h"
 #include "proxy/session/pacing.h"
+#include "proxy/session/parents.h"
 #include "proxy/session/upstream_pool.h"
 #include "proxy/wire/head.h"
 
@@ -64,6 +66,8 @@ struct session_context {
     struct pacing *pacing;
     struct pacing_worker paced; /* this worker's place in it */
     struct authentication *authentication;
+    struct reach *reach;        /* what connects have come to; NULL: nobody asks */
+    struct parents_use parents; /* next hops in force, and which of them are broken */
     struct upstream_pool *pool;
     struct pipes *pipes;               /* NULL: all is copied */
     const struct control_facts *facts; /* what the own pages tell; see control.h */

@@ -1,6 +1,6 @@
 /*
  * session_impl.h - the session's struct and moves, for the files that play its parts: session.c
- * (life), preface.c, request.c, login.c, upstream.c, connect.c, forward*.c.
+ * (life), preface.c, request.c, login.c, upstream.c, next_hop.c, trial.c, connect.c, forward*.c.
  *
  * Nobody else includes this. Loop thread only.
  */
@@ -14,15 +14,19 @@
 #include "proxy/session/tunnel.h"
 
 enum session_state {
-    SESSION_PREFACE,  /* client open; a load balancer's PROXY header awaited */
-    SESSION_IDLE,     /* client open, between two requests; its next octet awaited */
-    SESSION_HEAD,     /* client open; a request head awaited or incomplete */
-    SESSION_LOGIN,    /* client open, its head kept; a password is being checked */
-    SESSION_QUEUED,   /* client open; a place among the connections to the origin awaited */
-    SESSION_CONNECT,  /* client open, dial under way */
-    SESSION_HELLO,    /* both open, tunnel promised; the client's first octets are collected, the
-                         origin unread */
-    SESSION_RELAY,    /* both open; octets go both ways */
+    SESSION_PREFACE, /* client open; a load balancer's PROXY header awaited */
+    SESSION_IDLE,    /* client open, between two requests; its next octet awaited */
+    SESSION_HEAD,    /* client open; a request head awaited or incomplete */
+    SESSION_LOGIN,   /* client open, its head kept; a password is being checked */
+    SESSION_QUEUED,  /* client open; a place among the connections to the origin awaited */
+    SESSION_CONNECT, /* client open, dial under way */
+    SESSION_PARENT,  /* both open; TLS to a parent proxy, then its answer to our CONNECT, is awaited
+                      */
+    SESSION_HELLO,   /* both open, tunnel promised; the client's first octets are collected, the
+                        origin unread */
+    SESSION_TRIAL,   /* both open, tunnel promised; the first octet through a parent proxy is
+                        awaited, what the client says is kept */
+    SESSION_RELAY,   /* both open; octets go both ways */
     SESSION_EXCHANGE, /* both open; one plain-HTTP request and its response */
     SESSION_ANSWER,   /* client open; an answer of ours is being written */
     SESSION_LINGER, /* client open, our FIN sent; what it still sends is dropped so that it can read
@@ -30,6 +34,8 @@ enum session_state {
     SESSION_CLOSING, /* nothing open; freed when the last caller has left */
     SESSION_STATE_COUNT
 };
+
+struct next_hop; /* next_hop.c */
 
 struct session {
     struct session *next_spare; /* in the context's, after its end */
@@ -50,6 +56,7 @@ struct session {
     struct pacing_ticket place;         /* among the connections to the origin */
     struct hostname *goal;              /* owned; SESSION_QUEUED: where to */
     uint64_t since_ms;                  /* uv_now() when SESSION_QUEUED or SESSION_RELAY began */
+    struct next_hop *hop;               /* the way is through a parent proxy; NULL: direct */
     struct dial *dial;
     struct buf in;  /* from the client: a head, then what came behind it */
     struct buf out; /* to the client: our own answers */
@@ -118,20 +125,61 @@ void login_release(struct session *s); /* harmless when no check is under way */
 void upstream_seek(struct session *s, const struct hostname *host);
 void upstream_due(struct session *s); /* the deadline of QUEUED */
 
-/* Dials; the end comes to connect_established() or forward_established(). */
+/* Dials `host`, or the parent proxy of `s->hop`; the end comes to connect_established() or
+ * forward_established(). */
 void upstream_dial(struct session *s, const struct hostname *host);
 
 /* Gives back all that belongs to the way to an origin: the queue, the place, the connection. */
 void upstream_release(struct session *s);
+
+/*
+ * next_hop.c: decides whether the request goes through a parent proxy: then `s->hop` is there, with
+ * the first parent picked. False: it was refused.
+ */
+bool next_hop_begin(struct session *s, const struct head *head, const struct route *r);
+
+/* The parent asked now; the dial goes there. `options` is the caller's copy. */
+const struct parent *next_hop_parent(const struct session *s);
+void next_hop_aim(struct session *s, struct dial_request *request, struct dial_options *options);
+
+/* The end of that dial. */
+void next_hop_unreachable(struct session *s, const struct dial_result *result);
+void next_hop_connected(struct session *s);
+
+void next_hop_ready(struct session *s); /* a stream is ready in PARENT */
+void next_hop_due(struct session *s);
+
+/* The relay begins: what came behind the parent's answer goes to `out`. False: no memory. */
+bool next_hop_settle(struct session *s);
+
+/* What the present attempt came to; picks another parent (false: there is none left, or no time);
+ * whether there is one that was not asked yet. */
+void next_hop_note(struct session *s, enum parent_result result, const char *detail);
+bool next_hop_another(struct session *s);
+bool next_hop_has_more(const struct session *s);
+
+void next_hop_restart(struct session *s); /* the next attempts have the whole time again */
+uint64_t next_hop_attempt_ms(const struct session *s);
+void next_hop_release(struct session *s); /* harmless when there is none */
+
+/* Refuses, or closes where the client has had its 200. */
+void next_hop_give_up(struct session *s, enum outcome why, struct span detail);
+
+/* trial.c: false when the tunnel needs none. */
+bool trial_begin(struct session *s);
+void trial_ready(struct session *s);
+void trial_due(struct session *s);
 
 /* For the files' own entries from the loop: between the two the session is not freed. */
 void session_enter(struct session *s);
 void session_leave(struct session *s);
 
 /* connect.c: CONNECT from its route to the end of its tunnel. */
-void connect_begin(struct session *s, const struct route *r);
+void connect_begin(struct session *s, const struct head *head, const struct route *r);
 void connect_established(struct session *s);
-void connect_ready(struct session *s); /* a stream is ready in QUEUED, CONNECT, HELLO or RELAY */
+void connect_relay(struct session *s); /* the tunnel may begin: nothing is to be asked any more */
+void connect_ready(struct session *s); /* a stream is ready in QUEUED, CONNECT, PARENT, HELLO or
+                                          RELAY */
 void connect_due(struct session *s);   /* the deadline of HELLO or RELAY */
 
 /* forward.c: one plain-HTTP exchange. */
@@ -145,5 +193,13 @@ bool forward_is_cut(const struct session *s); /* the client has a response, but 
 void forward_account(struct session *s);      /* octets into record and metrics, once */
 void forward_forget_spares(struct session_context *ctx);
 void forward_release(struct session *s); /* frees the exchange; harmless when there is none */
+
+/*
+ * forward_retry.c: the same request once more at another parent, if that may be (DESIGN: none of it
+ * was sent, or it is idempotent and without a body, or `unforwarded` is proven) and nothing has
+ * gone to the client. False: the caller goes on with the failure. The result is noted in any case.
+ */
+bool forward_retry(struct session *s, enum parent_result result, bool unforwarded,
+                   const char *detail);
 
 #endif

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proxy/base/clock.h"
+
 /* ---- a place ---- */
 
 static void go_on(struct session *s, const struct hostname *host)
@@ -89,6 +91,7 @@ void upstream_release(struct session *s)
         dial_cancel(s->dial);
     s->dial = NULL;
     stream_close(&s->origin);
+    next_hop_release(s);
     end_wait(s);
     if (s->placed)
         pacing_leave(s->ctx->pacing, &s->place);
@@ -138,21 +141,42 @@ static void refuse_dial(struct session *s, const struct dial_result *result)
     session_refuse(s, result->outcome, span_of(detail));
 }
 
+/* Whether anybody gets out of here is everybody's news: see reach.h. */
+static void note_reach(const struct session *s, enum outcome outcome)
+{
+    struct reach_goal goal = {.port = s->record.port};
+    const char *host = s->record.host;
+    if (s->hop != NULL) {
+        host = next_hop_parent(s)->host.text;
+        goal.port = next_hop_parent(s)->port;
+        goal.parent = true;
+    }
+    if (s->ctx->reach == NULL || host == NULL)
+        return;
+    (void)snprintf(goal.host, sizeof goal.host, "%s", host);
+    reach_note(s->ctx->reach, clock_ms(), &goal, outcome);
+}
+
 static void on_dialled(void *arg, const struct dial_result *result)
 {
     struct session *s = arg;
     session_enter(s);
     s->dial = NULL;
+    note_reach(s, result->outcome);
     s->record.origin = result->address;
     s->record.dns_us = result->dns_us;
     s->record.connect_us = result->connect_us;
     count_lookups(s);
-    if (result->outcome != OUTCOME_OK) {
+    if (result->outcome != OUTCOME_OK && s->hop != NULL) {
+        next_hop_unreachable(s, result);
+    } else if (result->outcome != OUTCOME_OK) {
         refuse_dial(s, result);
     } else {
         metrics_add(s->ctx->metrics, METRIC_ORIGIN_CONNECTED, 1);
         stream_adopt(&s->origin, s->ctx->net.poller, result->slot, result->fd, result->events);
-        if (s->exchange != NULL)
+        if (s->hop != NULL)
+            next_hop_connected(s);
+        else if (s->exchange != NULL)
             forward_established(s);
         else
             connect_established(s);
@@ -162,17 +186,22 @@ static void on_dialled(void *arg, const struct dial_result *result)
 
 void upstream_dial(struct session *s, const struct hostname *host)
 {
+    struct dial_options options = s->ctx->options->dial;
     struct dial_request request = {
-        .name = host->kind == HOST_NAME ? host->text : NULL,
-        .literal = &host->addr,
         .port = s->record.port,
-        .options = &s->ctx->options->dial,
+        .options = &options,
         .guard = on_guard,
         .on_done = on_dialled,
         .arg = s,
     };
+    if (s->hop != NULL) {
+        next_hop_aim(s, &request, &options);
+    } else {
+        request.name = host->kind == HOST_NAME ? host->text : NULL;
+        request.literal = &host->addr;
+    }
     session_go(s, SESSION_CONNECT);
     s->dial = dial_start(&s->ctx->net, &request);
     if (s->dial == NULL)
-        session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+        next_hop_give_up(s, OUTCOME_NO_MEMORY, SPAN(""));
 }

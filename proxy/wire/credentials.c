@@ -1,14 +1,15 @@
 #include "proxy/wire/credentials.h"
 
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
 enum { DECODED_MAX = 2 * CREDENTIALS_MAX + 1 };
 
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 static int sextet(char c)
 {
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const char *at = c != '\0' ? strchr(alphabet, c) : NULL;
     return at != NULL ? (int)(at - alphabet) : -1;
 }
@@ -97,6 +98,42 @@ enum credentials_result credentials_parse(struct credentials *c, const struct he
                 : split(c, decoded, (size_t)len, why);
     explicit_bzero(decoded, sizeof decoded);
     return result;
+}
+
+static void encode(char *out, struct span text)
+{
+    for (size_t i = 0; i < text.len; i += 3) {
+        size_t left = text.len - i;
+        unsigned value = (unsigned)(unsigned char)text.ptr[i] << 16;
+        value |= left > 1 ? (unsigned)(unsigned char)text.ptr[i + 1] << 8 : 0;
+        value |= left > 2 ? (unsigned char)text.ptr[i + 2] : 0;
+        *out++ = alphabet[value >> 18];
+        *out++ = alphabet[value >> 12 & 63];
+        *out++ = left > 1 ? alphabet[value >> 6 & 63] : '=';
+        *out++ = left > 2 ? alphabet[value & 63] : '=';
+    }
+    *out = '\0';
+}
+
+int credentials_print(char out[CREDENTIALS_PRINTED_MAX], struct span user_password,
+                      const char **why)
+{
+    static const char scheme[] = "Basic ";
+    const char *fault = NULL;
+    if (user_password.len > 2 * CREDENTIALS_MAX + 1)
+        fault = "user and password are longer than 511 octets";
+    else if (memchr(user_password.ptr, ':', user_password.len) == NULL ||
+             user_password.ptr[0] == ':')
+        fault = "a password is written as user:password";
+    else if (has_controls(user_password.ptr, user_password.len))
+        fault = "control characters in user or password";
+    if (fault != NULL) {
+        *why = fault;
+        return -EINVAL;
+    }
+    memcpy(out, scheme, sizeof scheme - 1);
+    encode(out + sizeof scheme - 1, user_password);
+    return 0;
 }
 
 void credentials_wipe(struct credentials *c)

@@ -27,6 +27,15 @@ struct credentials {
 enum credentials_result credentials_parse(struct credentials *c, const struct head *head,
                                           const char **why);
 
+enum { CREDENTIALS_PRINTED_MAX = 6 + (2 * CREDENTIALS_MAX + 3) / 3 * 4 + 1 };
+
+/*
+ * The other way: "user:password" as the value of a field of ours, "Basic ...". 0, or -EINVAL with
+ * `*why` (static): no colon, nothing before it, control characters, or too long.
+ */
+int credentials_print(char out[CREDENTIALS_PRINTED_MAX], struct span user_password,
+                      const char **why);
+
 /* Overwrites the secret; the compiler does not leave this out. */
 void credentials_wipe(struct credentials *c);
 

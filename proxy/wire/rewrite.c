@@ -236,14 +236,31 @@ bool rewrite_max_forwards_zero(const struct head *request)
     return f != NULL && counts_forwards(request) && max_forwards(request, f->value) == 0;
 }
 
-/* RFC 9112 section 3.2.1 and, for OPTIONS of a whole server, 3.2.4. */
+static void put_authority(struct writer *w, struct span host, uint16_t port, bool with_port)
+{
+    bool v6 = memchr(host.ptr, ':', host.len) != NULL;
+    put(w, v6 ? SPAN("[") : SPAN(""));
+    put(w, host);
+    put(w, v6 ? SPAN("]") : SPAN(""));
+    if (with_port) {
+        put(w, SPAN(":"));
+        put_number(w, port);
+    }
+}
+
+/* RFC 9112 section 3.2.1 or, to a proxy, 3.2.2; for OPTIONS of a whole server 3.2.4. */
 static void put_request_line(struct writer *w, const struct rewrite_request *r)
 {
     struct span path = r->target->path;
+    bool whole_server = path.len == 0 && span_is(r->head->method, SPAN("OPTIONS"));
     put(w, r->head->method);
     put(w, SPAN(" "));
-    if (path.len == 0 && span_is(r->head->method, SPAN("OPTIONS")))
-        put(w, SPAN("*"));
+    if (r->to_proxy) {
+        put(w, SPAN("http://"));
+        put_authority(w, r->host, r->target->port, r->target->port != HTTP_PORT);
+    }
+    if (whole_server) /* the last proxy of the chain writes the asterisk */
+        put(w, r->to_proxy ? SPAN("") : SPAN("*"));
     else if (path.len == 0 || path.ptr[0] != '/')
         put(w, SPAN("/"));
     put(w, path);
@@ -252,15 +269,8 @@ static void put_request_line(struct writer *w, const struct rewrite_request *r)
 
 static void put_host(struct writer *w, struct span host, uint16_t port)
 {
-    bool v6 = memchr(host.ptr, ':', host.len) != NULL;
-    put(w, v6 ? SPAN("Host: [") : SPAN("Host: "));
-    put(w, host);
-    if (v6)
-        put(w, SPAN("]"));
-    if (port != HTTP_PORT) {
-        put(w, SPAN(":"));
-        put_number(w, port);
-    }
+    put(w, SPAN("Host: "));
+    put_authority(w, host, port, port != HTTP_PORT);
     put(w, SPAN("\r\n"));
 }
 
@@ -305,6 +315,30 @@ int rewrite_request(struct buf *out, const struct rewrite_request *r)
     else if (r->body->kind == BODY_CHUNKED)
         put(&w, SPAN("Transfer-Encoding: chunked\r\n"));
     put(&w, SPAN("Connection: keep-alive\r\n\r\n"));
+    return writer_end(&w);
+}
+
+int rewrite_connect(struct buf *out, const struct rewrite_connect *r)
+{
+    struct writer w = writer_begin(out, OWN_WORDS + 2 * r->host.len + r->via.len);
+    put(&w, SPAN("CONNECT "));
+    put_authority(&w, r->host, r->port, true);
+    put(&w, SPAN(" HTTP/1.1\r\nHost: "));
+    put_authority(&w, r->host, r->port, true);
+    put(&w, SPAN("\r\n"));
+    put_via(&w, r->head, r->via);
+    put(&w, SPAN("\r\n"));
+    return writer_end(&w);
+}
+
+int rewrite_authorize(struct buf *out, struct span head, struct span authorization)
+{
+    struct writer w = writer_begin(out, head.len + OWN_WORDS + authorization.len);
+    assert(head.len > 4 && memcmp(head.ptr + head.len - 4, "\r\n\r\n", 4) == 0);
+    put(&w, (struct span){head.ptr, head.len - 2});
+    if (authorization.len > 0)
+        put_field(&w, SPAN("Proxy-Authorization"), authorization);
+    put(&w, SPAN("\r\n"));
     return writer_end(&w);
 }
 
@@ -372,6 +406,13 @@ int rewrite_response(struct buf *out, const struct rewrite_response *r)
     for (size_t i = 0; i < r->head->field_count; i++)
         put_response_field(&w, &o, chunked, &r->head->field[i]);
     put_via(&w, r->head, r->via);
+    if (r->received_status) { /* RFC 9209 section 2.1.4: appended to what the parent has said */
+        put(&w, SPAN("Proxy-Status: \""));
+        put(&w, r->via);
+        put(&w, SPAN("\"; received-status="));
+        put_number(&w, r->head->status);
+        put(&w, SPAN("\r\n"));
+    }
     if (r->body != NULL) {
         put_response_framing(&w, r);
         if (r->close || needs_close(r))

@@ -24,13 +24,30 @@ struct rewrite_request {
     const struct body *body;
     struct span via;           /* pseudonym for Via */
     struct span forwarded_for; /* client address for X-Forwarded-For; empty: leave the field be */
+    bool to_proxy;             /* absolute form, for the next proxy */
 };
 
 /*
- * Origin-form request head, always HTTP/1.1. Says "Connection: keep-alive", without which old
- * servers (OpenSSL's CMP server) close after each response. 0, -ENOBUFS or -ENOMEM.
+ * Request head in origin form (or absolute form), always HTTP/1.1. Says "Connection: keep-alive",
+ * without which old servers (OpenSSL's CMP server) close after each response. 0, -ENOBUFS or
+ * -ENOMEM.
  */
 int rewrite_request(struct buf *out, const struct rewrite_request *r);
+
+/* CONNECT to the next proxy. Of the client's head only Via goes on: it is how a loop is seen. */
+struct rewrite_connect {
+    const struct head *head;
+    struct span host; /* canonical; an IPv6 literal without brackets */
+    uint16_t port;
+    struct span via; /* pseudonym for Via */
+};
+
+/* 0, -ENOBUFS or -ENOMEM. */
+int rewrite_connect(struct buf *out, const struct rewrite_connect *r);
+
+/* The whole request head `head` with a Proxy-Authorization of ours ("": none). 0, -ENOBUFS or
+ * -ENOMEM. */
+int rewrite_authorize(struct buf *out, struct span head, struct span authorization);
 
 struct rewrite_response {
     const struct head *head;
@@ -39,6 +56,7 @@ struct rewrite_response {
     bool close;              /* we shall close after this response: says "Connection: close" */
     bool keep_alive_1_0;     /* client is HTTP/1.0 and stays open: says "Connection: keep-alive" */
     struct span via;
+    bool received_status; /* made by the next proxy: our Proxy-Status says what it answered */
 };
 
 /*

@@ -7,6 +7,7 @@
  * name shown is a plain DNS name.
  */
 #include "proxy/wire/client_hello.h"
+#include "proxy/wire/client_hello_repeat.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -75,6 +76,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     /* Only what is one record: behind the hello anything may stand. */
     size_t record = size >= 5 ? ((size_t)data[3] << 8 | data[4]) + 5 : 0;
+    assert(client_hello_repeat((const char *)data, size) != CLIENT_HELLO_REPEAT_YES ||
+           (r == CLIENT_HELLO_OK && record == size));
     if (r != CLIENT_HELLO_OK || record > size || size > 4000)
         return 0;
     uint8_t *out = malloc(size * 6);

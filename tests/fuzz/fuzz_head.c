@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/wire/proxy_status.h"
 #include "proxy/wire/rewrite.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -172,6 +173,34 @@ static void read_again(struct head *h, enum head_kind kind, const struct buf *ou
         h->field_count = 0;
 }
 
+/* The same to a parent proxy: absolute form that says the same place, and CONNECT to it; with a
+ * password of ours. */
+static void check_to_proxy(const struct head *h, const struct rewrite_request *r)
+{
+    struct rewrite_request to_proxy = *r;
+    struct rewrite_connect connect = {h, r->host, r->target->port, via};
+    struct target target;
+    struct buf out, sent;
+    static struct head after;
+    to_proxy.to_proxy = true;
+    for (int tunnel = 0; tunnel < 2; tunnel++) {
+        buf_init(&out, 1 << 20);
+        buf_init(&sent, 1 << 20);
+        assert((tunnel ? rewrite_connect(&out, &connect) : rewrite_request(&out, &to_proxy)) == 0);
+        assert(rewrite_authorize(&sent, buf_span(&out), SPAN("Basic dTpw")) == 0);
+        read_again(&after, HEAD_REQUEST, &sent);
+        if (after.field_count > 0) {
+            assert(target_parse(&target, after.method, after.target, NULL) == TARGET_OK);
+            assert(target.form == (tunnel ? TARGET_AUTHORITY : TARGET_ABSOLUTE));
+            assert(target.port == r->target->port && span_is(target.host, r->target->host));
+            assert(head_count(&after, SPAN("Proxy-Authorization")) == 1);
+            assert(rewrite_loops(&after, via));
+        }
+        buf_release(&out);
+        buf_release(&sent);
+    }
+}
+
 static void check_request(const struct head *h)
 {
     struct target target;
@@ -185,7 +214,9 @@ static void check_request(const struct head *h)
     struct span host = target.host;
     if (host.ptr[0] == '[')
         host = (struct span){host.ptr + 1, host.len - 2};
-    struct rewrite_request r = {h, &target, host, &body, via, {"", 0}};
+    struct rewrite_request r = {
+        .head = h, .target = &target, .host = host, .body = &body, .via = via};
+    check_to_proxy(h, &r);
     buf_init(&out, 1 << 20);
     assert(rewrite_request(&out, &r) == 0);
     read_again(&after, HEAD_REQUEST, &out);
@@ -212,7 +243,12 @@ static void check_response(const struct head *h, unsigned switches)
     bool interim = h->status < 200;
     if (!interim && body_of_response(&body, h, method, NULL) != 0)
         return;
-    struct rewrite_response r = {h, interim ? NULL : &body, minor, false, minor == 0, via};
+    assert(!proxy_status_unforwarded(h) || proxy_status_is_proxys(h));
+    struct rewrite_response r = {.head = h,
+                                 .body = interim ? NULL : &body,
+                                 .client_minor = minor,
+                                 .keep_alive_1_0 = minor == 0,
+                                 .via = via};
     buf_init(&out, 1 << 20);
     assert(rewrite_response(&out, &r) == 0);
     read_again(&after, HEAD_RESPONSE, &out);

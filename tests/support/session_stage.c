@@ -536,7 +536,7 @@ static const char *tell_ready(void *arg)
 static int tell_document(void *arg, struct control_document *doc)
 {
     (void)arg;
-    *doc = (struct control_document){SPAN("{}"), "\"stage\"", 60};
+    *doc = (struct control_document){SPAN("{}"), "\"stage\"", 60, NULL};
     return 0;
 }
 
@@ -663,6 +663,30 @@ static void fill_context(unsigned i)
     list_init(&ctx->paced.granted);
 }
 
+/* Two, of which the second wants a password; each attempt has less than the dial. */
+static struct parents *make_parents(void)
+{
+    static const char *const text[] = {"http://p1.ca.test:8080", "http://u:p@p2.ca.test:8443"};
+    const struct parents_options o = {
+        .attempt_ms = 3000, .retry_after_ms = 10000, .retry_max_ms = 40000};
+    struct parents *list = parents_create(&o);
+    assert(list != NULL);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+        struct parent p;
+        int rc = parent_parse(&p, span_of(text[i]), NULL);
+        rc = rc == 0 ? parents_add(list, &p) : rc;
+        assert(rc == 0);
+    }
+    return list;
+}
+
+static void use_parents(struct parents *list)
+{
+    for (unsigned i = 0; i < STAGE_CLIENTS; i++)
+        parents_use_list(&stage.ctx[i].parents, list);
+    parents_unref(list);
+}
+
 static int lowest_free_fd(void)
 {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -699,6 +723,8 @@ void stage_open(const struct stage_options *options)
     for (unsigned i = 0; i < STAGE_CLIENTS; i++)
         fill_context(i);
     options_use(options_make(options));
+    if (options->parents)
+        use_parents(make_parents());
 }
 
 static void check_counters(void)
@@ -717,6 +743,7 @@ static void check_counters(void)
 void stage_close(void)
 {
     assert(stage_is_empty());
+    use_parents(NULL);
     for (size_t i = 0; i < STAGE_CLIENTS; i++)
         session_forget_spares(&stage.ctx[i]);
     upstream_pool_destroy(stage.pool);

@@ -15,6 +15,7 @@
 #include "proxy/session/access_log.h"
 #include "proxy/session/admission.h"
 #include "proxy/session/pacing.h"
+#include "proxy/session/parents.h"
 #include "proxy/session/upstream_pool.h"
 #include "tests/support/faults.h"
 
@@ -109,6 +110,29 @@ static bool connection_kept(void)
     return kept;
 }
 
+/* ---- parent proxies ---- */
+
+/* What was given stays the caller's when there is no list, and nobody else's when there is one. */
+static bool parents_made(void)
+{
+    struct prefix network;
+    struct rules *direct = rules_create();
+    struct parent one;
+    const char *why = "";
+    assert_int_equal(prefix_parse(&network, SPAN("10.0.0.0/8")), 0);
+    assert_int_equal(parent_parse(&one, SPAN("http://u:p@parent:3128"), &why), 0);
+    bool named = direct != NULL && rules_add_domain(direct, SPAN("near.test"), NULL) == 0;
+    struct parents *list = parents_create(&(struct parents_options){
+        .direct = direct, .direct_networks = &network, .direct_network_count = 1});
+    if (list == NULL) {
+        rules_destroy(direct);
+        return false;
+    }
+    assert_int_equal(parents_add(list, &one), 0);
+    parents_unref(list);
+    return named;
+}
+
 /* ---- the log ---- */
 
 static bool line_written(void)
@@ -145,6 +169,7 @@ int main(void)
         {"admission: a client", client_counted, false},
         {"pacing: a place in the queue", queue_entered, false},
         {"upstream_pool: a connection", connection_kept, false},
+        {"parents: a list", parents_made, false},
         {"access_log: a line", line_written, true},
     };
     if (uv_loop_init(&loop) != 0 || poller_create(&net.poller, &loop) != 0 ||

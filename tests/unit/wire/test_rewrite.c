@@ -481,13 +481,119 @@ static void test_max_forwards_zero(void **state)
     }
 }
 
+/* ---- to the next proxy ---- */
+
+static const struct {
+    const char *in, *out; /* of `out` the request line and Host */
+} to_proxy[] = {
+    {"GET http://CA.Example/a?b HTTP/1.1" NL "Host: x" END,
+     "GET http://ca.example/a?b HTTP/1.1" NL "Host: ca.example" NL},
+    {"GET http://a:80 HTTP/1.1" NL "Host: a" END, "GET http://a/ HTTP/1.1" NL "Host: a" NL},
+    {"GET http://a:8080?q HTTP/1.0" END, "GET http://a:8080/?q HTTP/1.1" NL "Host: a:8080" NL},
+    {"POST http://[2001:DB8::1]:81/ HTTP/1.0" END,
+     "POST http://[2001:db8::1]:81/ HTTP/1.1" NL "Host: [2001:db8::1]:81" NL},
+    {"OPTIONS http://a HTTP/1.0" END, "OPTIONS http://a HTTP/1.1" NL "Host: a" NL},
+    {"OPTIONS http://a/ HTTP/1.0" END, "OPTIONS http://a/ HTTP/1.1" NL "Host: a" NL},
+};
+
+/* RFC 9112 section 3.2.2; and what is the client's hop stays the client's. */
+static void test_to_proxy(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof to_proxy / sizeof *to_proxy; i++) {
+        struct head h;
+        struct target target;
+        struct body body;
+        struct buf out, sent;
+        char host[256];
+        buf_init(&out, 4096);
+        buf_init(&sent, 4096);
+        parse(&h, HEAD_REQUEST, to_proxy[i].in);
+        assert_int_equal(target_parse(&target, h.method, h.target, NULL), TARGET_OK);
+        assert_int_equal(body_of_request(&body, &h, NULL), 0);
+        struct rewrite_request r = {.head = &h,
+                                    .target = &target,
+                                    .host = canonical(target.host, host),
+                                    .body = &body,
+                                    .via = SPAN("ferry"),
+                                    .to_proxy = true};
+        assert_int_equal(rewrite_request(&out, &r), 0);
+        assert_int_equal(rewrite_authorize(&sent, buf_span(&out), SPAN("Basic eA==")), 0);
+        assert_int_equal(buf_add(&sent, "", 1), 0);
+        size_t len = strlen(to_proxy[i].out);
+        if (strncmp(buf_head(&sent), to_proxy[i].out, len) != 0)
+            fail_msg("%s: %s", to_proxy[i].in, buf_head(&sent));
+        assert_non_null(strstr(buf_head(&sent),
+                               "Connection: keep-alive" NL "Proxy-Authorization: Basic eA==" END));
+        buf_release(&out);
+        buf_release(&sent);
+        body_release(&body);
+    }
+}
+
+static const struct {
+    const char *in, *host;
+    uint16_t port;
+    const char *out;
+} connects[] = {
+    {"CONNECT A:443 HTTP/1.1" NL "Host: evil:1" NL "Proxy-Authorization: Basic dTpw" NL "X: y" END,
+     "a", 443, "CONNECT a:443 HTTP/1.1" NL "Host: a:443" NL "Via: 1.1 ferry" END},
+    {"CONNECT a:80 HTTP/1.0" NL "Via: 1.1 x" NL "via: 1.0 y (z)" NL "Content-Length: 0" END, "a",
+     80, "CONNECT a:80 HTTP/1.1" NL "Host: a:80" NL "Via: 1.1 x, 1.0 y (z), 1.0 ferry" END},
+    {"CONNECT [::1]:443 HTTP/1.0" END, "::1", 443,
+     "CONNECT [::1]:443 HTTP/1.1" NL "Host: [::1]:443" NL "Via: 1.0 ferry" END},
+};
+
+static void test_connect(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof connects / sizeof *connects; i++) {
+        struct head h;
+        struct buf out, sent;
+        parse(&h, HEAD_REQUEST, connects[i].in);
+        struct rewrite_connect r = {&h, span_of(connects[i].host), connects[i].port, SPAN("ferry")};
+        buf_init(&out, 4096);
+        buf_init(&sent, 4096);
+        assert_int_equal(rewrite_connect(&out, &r), 0);
+        assert_int_equal(rewrite_authorize(&sent, buf_span(&out), SPAN("")), 0);
+        if (!span_is(buf_span(&sent), span_of(connects[i].out)))
+            fail_msg("%s: %.*s", connects[i].in, SPAN_ARGS(buf_span(&sent)));
+        buf_release(&out);
+        buf_release(&sent);
+    }
+}
+
+/* RFC 9209 section 2.1.4: behind what the parent has said. */
+static void test_received_status(void **state)
+{
+    struct head h;
+    struct body body = {.kind = BODY_NONE};
+    struct buf out;
+    (void)state;
+    parse(&h, HEAD_RESPONSE, "HTTP/1.1 502 No" NL "Proxy-Status: far; error=dns_error" END);
+    struct rewrite_response r = {.head = &h,
+                                 .body = &body,
+                                 .client_minor = 1,
+                                 .via = SPAN("ferry"),
+                                 .received_status = true};
+    buf_init(&out, 4096);
+    assert_int_equal(rewrite_response(&out, &r), 0);
+    assert_true(
+        span_is(buf_span(&out),
+                SPAN("HTTP/1.1 502 No" NL "Proxy-Status: far; error=dns_error" NL
+                     "Via: 1.1 ferry" NL "Proxy-Status: \"ferry\"; received-status=502" END)));
+    buf_release(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),     cmocka_unit_test(test_forwarded_for),
-        cmocka_unit_test(test_many_options), cmocka_unit_test(test_responses),
-        cmocka_unit_test(test_interim),      cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_loops),        cmocka_unit_test(test_max_forwards_zero),
+        cmocka_unit_test(test_requests),        cmocka_unit_test(test_forwarded_for),
+        cmocka_unit_test(test_many_options),    cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_interim),         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_loops),           cmocka_unit_test(test_max_forwards_zero),
+        cmocka_unit_test(test_to_proxy),        cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_received_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

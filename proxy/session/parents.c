@@ -1,0 +1,262 @@
+#include "proxy/session/parents.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
+
+/* What is known of one parent, on all workers together. */
+struct record {
+    _Atomic uint64_t results[PARENT_RESULT_COUNT];
+    _Atomic uint64_t connect_us, answer_us, good_ms, bad_ms;
+    atomic_bool troubled; /* was told to be broken: told once, and once when it is over */
+};
+
+struct parents {
+    atomic_uint refs;
+    struct parents_options options;
+    struct prefix *direct_networks; /* owned */
+    size_t count;
+    struct parent parent[PARENTS_MAX];
+    struct record record[PARENTS_MAX]; /* of the same index */
+};
+
+/* ---- the list ---- */
+
+struct parents *parents_create(const struct parents_options *options)
+{
+    struct parents *p = calloc(1, sizeof *p);
+    struct prefix *networks =
+        calloc(options->direct_network_count + 1, sizeof *options->direct_networks);
+    if (p == NULL || networks == NULL) {
+        free(p);
+        free(networks);
+        return NULL;
+    }
+    if (options->direct_network_count > 0)
+        memcpy(networks, options->direct_networks,
+               options->direct_network_count * sizeof *networks);
+    atomic_init(&p->refs, 1);
+    p->options = *options;
+    p->options.direct_networks = p->direct_networks = networks;
+    return p;
+}
+
+struct parents *parents_ref(struct parents *p)
+{
+    (void)atomic_fetch_add(&p->refs, 1);
+    return p;
+}
+
+void parents_unref(struct parents *p)
+{
+    if (p == NULL || atomic_fetch_sub(&p->refs, 1) > 1)
+        return;
+    for (size_t i = 0; i < p->count; i++)
+        parent_wipe(&p->parent[i]);
+    rules_destroy(p->options.direct);
+    tls_client_destroy(p->options.tls);
+    free(p->direct_networks);
+    free(p);
+}
+
+int parents_add(struct parents *p, const struct parent *one)
+{
+    size_t at = p->count;
+    for (size_t i = 0; i < p->count; i++) {
+        if (strcmp(p->parent[i].label, one->label) == 0)
+            return -EEXIST;
+    }
+    if (p->count == PARENTS_MAX)
+        return -ENOSPC;
+    while (at > 0 && p->parent[at - 1].priority > one->priority)
+        at--;
+    memmove(&p->parent[at + 1], &p->parent[at], (p->count - at) * sizeof *p->parent);
+    p->parent[at] = *one;
+    p->count++;
+    return 0;
+}
+
+size_t parents_count(const struct parents *p)
+{
+    return p->count;
+}
+
+const struct parent *parents_at(const struct parents *p, size_t i)
+{
+    assert(i < p->count);
+    return &p->parent[i];
+}
+
+const struct parents_options *parents_options(const struct parents *p)
+{
+    return &p->options;
+}
+
+bool parents_pass_by(const struct parents *p, const struct hostname *host)
+{
+    const struct parents_options *o = &p->options;
+    if (o->direct != NULL && rules_allow(o->direct, host))
+        return true;
+    return host->kind != HOST_NAME &&
+           prefix_match_any(o->direct_networks, o->direct_network_count, &host->addr);
+}
+
+/* ---- reports ---- */
+
+bool parent_result_breaks(enum parent_result r)
+{
+    return r == PARENT_UNREACHABLE || r == PARENT_SILENT || r == PARENT_CLOSED ||
+           r == PARENT_MALFORMED || r == PARENT_TLS || r == PARENT_PASSWORD;
+}
+
+void parents_report(const struct parents *p, size_t i, struct parent_report *out)
+{
+    assert(i < p->count);
+    const struct record *r = &p->record[i];
+    for (unsigned k = 0; k < PARENT_RESULT_COUNT; k++)
+        out->results[k] = atomic_load_explicit(&r->results[k], memory_order_relaxed);
+    out->connect_us = atomic_load_explicit(&r->connect_us, memory_order_relaxed);
+    out->answer_us = atomic_load_explicit(&r->answer_us, memory_order_relaxed);
+    out->good_ms = atomic_load_explicit(&r->good_ms, memory_order_relaxed);
+    out->bad_ms = atomic_load_explicit(&r->bad_ms, memory_order_relaxed);
+}
+
+static const char *const result_labels[PARENT_RESULT_COUNT] = {
+#define PARENT_RESULT_LABEL(name, label) [PARENT_##name] = label,
+    PARENT_RESULT_TABLE(PARENT_RESULT_LABEL)
+#undef PARENT_RESULT_LABEL
+};
+
+int parents_print(struct buf *out, const struct parents *p)
+{
+    int rc =
+        buf_add_str(out, "# HELP certferry_parent_attempts_total Attempts at each parent proxy "
+                         "of the present list, by what came of them.\n"
+                         "# TYPE certferry_parent_attempts_total counter\n");
+    for (size_t i = 0; i < p->count; i++) {
+        struct parent_report report;
+        parents_report(p, i, &report);
+        for (unsigned k = 0; k < PARENT_RESULT_COUNT && rc == 0; k++) {
+            if (report.results[k] > 0 || k == PARENT_OK)
+                rc = buf_printf(
+                    out,
+                    "certferry_parent_attempts_total{parent=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+                    p->parent[i].label, result_labels[k], report.results[k]);
+        }
+    }
+    return rc;
+}
+
+static void tell_trouble(const struct parents *p, struct record *r, size_t i,
+                         enum parent_result result, const char *detail)
+{
+    const char *label = p->parent[i].label;
+    if (atomic_exchange(&r->troubled, true))
+        return;
+    if (result == PARENT_PASSWORD)
+        log_line(LOG_ERROR,
+                 "parent proxy %s does not take our password (407): correct "
+                 "upstream.credentials.file and reload; others are asked first meanwhile",
+                 label);
+    else
+        log_line(LOG_WARNING, "parent proxy %s is broken (%s%s%s); others are asked first", label,
+                 result_labels[result], detail[0] != '\0' ? ": " : "", detail);
+}
+
+/* ---- one worker's memory ---- */
+
+static uint64_t remembered_until(const struct parents_use *old, const struct parent *one, size_t *i)
+{
+    for (*i = 0; old->list != NULL && *i < old->list->count; (*i)++) {
+        if (strcmp(old->list->parent[*i].label, one->label) == 0)
+            return old->memory[*i].avoid_until_ms;
+    }
+    return 0;
+}
+
+void parents_use_list(struct parents_use *u, struct parents *list)
+{
+    struct parents_use old = *u;
+    *u = (struct parents_use){.list = list != NULL ? parents_ref(list) : NULL};
+    for (size_t i = 0; list != NULL && i < list->count; i++) {
+        size_t was;
+        u->memory[i].avoid_until_ms = remembered_until(&old, &list->parent[i], &was);
+        if (u->memory[i].avoid_until_ms > 0)
+            u->memory[i] = old.memory[was];
+    }
+    parents_unref(old.list);
+}
+
+bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, uint64_t now_ms,
+                  size_t *i)
+{
+    size_t last_resort = list->count;
+    for (*i = 0; *i < list->count; (*i)++) {
+        if ((tried >> *i & 1) != 0)
+            continue;
+        if (u->list != list || u->memory[*i].failures == 0)
+            return true;
+        if (now_ms >= u->memory[*i].avoid_until_ms) {
+            /* The others go on avoiding it until it is known how this one fares. */
+            u->memory[*i].avoid_until_ms = now_ms + list->options.attempt_ms;
+            return true;
+        }
+        if (last_resort == list->count)
+            last_resort = *i;
+    }
+    *i = last_resort;
+    return last_resort < list->count;
+}
+
+static void remember(struct parents_use *u, const struct parents *list, size_t i, bool broken,
+                     uint64_t now_ms)
+{
+    unsigned n = u->memory[i].failures;
+    uint64_t ms = list->options.retry_after_ms;
+    if (!broken) {
+        u->memory[i].failures = 0;
+        u->memory[i].avoid_until_ms = 0;
+        return;
+    }
+    /* Several exchanges that met the same fault at once are one fault. */
+    if (n > 0 && now_ms < u->memory[i].avoid_until_ms &&
+        u->memory[i].avoid_until_ms - now_ms > list->options.attempt_ms)
+        return;
+    for (unsigned k = 0; k < n && ms < list->options.retry_max_ms; k++)
+        ms *= 2;
+    ms = ms < list->options.retry_max_ms ? ms : list->options.retry_max_ms;
+    u->memory[i].failures = n + 1;
+    u->memory[i].avoid_until_ms = now_ms + ms;
+}
+
+void parents_note(struct parents_use *u, struct parents *list, size_t i, enum parent_result result,
+                  uint64_t now_ms, const char *detail)
+{
+    assert(i < list->count);
+    struct record *r = &list->record[i];
+    bool broken = parent_result_breaks(result);
+    (void)atomic_fetch_add_explicit(&r->results[result], 1, memory_order_relaxed);
+    if (broken || result == PARENT_OK)
+        atomic_store_explicit(broken ? &r->bad_ms : &r->good_ms, clock_ms(), memory_order_relaxed);
+    if (u->list == list)
+        remember(u, list, i, broken, now_ms);
+    if (broken)
+        tell_trouble(list, r, i, result, detail);
+    else if (atomic_load_explicit(&r->troubled, memory_order_relaxed) &&
+             atomic_exchange(&r->troubled, false))
+        log_line(LOG_NOTICE, "parent proxy %s works again", list->parent[i].label);
+}
+
+void parents_note_times(struct parents *list, size_t i, uint64_t connect_us, uint64_t answer_us)
+{
+    assert(i < list->count);
+    if (connect_us > 0)
+        atomic_store_explicit(&list->record[i].connect_us, connect_us, memory_order_relaxed);
+    if (answer_us > 0)
+        atomic_store_explicit(&list->record[i].answer_us, answer_us, memory_order_relaxed);
+}
