@@ -17,6 +17,7 @@ struct prefix_list {
 
 struct policy {
     struct rules *rules; /* owned */
+    bool any_host;
     struct port_list connect_ports;
     struct port_list http_ports;
     struct prefix_list networks;
@@ -65,6 +66,7 @@ struct policy *policy_create(const struct policy_options *o)
         return NULL;
     }
     p->protocols = o->protocols;
+    p->any_host = o->any_host;
     p->rules = o->rules; /* taken only now, when nothing can fail any more */
     return p;
 }
@@ -118,7 +120,7 @@ enum outcome policy_request(const struct policy *p, const struct hostname *host,
         protocol == PROTOCOL_TUNNEL ? &p->connect_ports : &p->http_ports;
     if (!port_ranges_have(ports->ranges, ports->count, port))
         return OUTCOME_PORT_DENIED;
-    if (!rules_allow(p->rules, host))
+    if (!p->any_host && !rules_allow(p->rules, host))
         return host->kind == HOST_NAME ? OUTCOME_HOST_DENIED : OUTCOME_LITERAL_DENIED;
     /* What is inside a tunnel is not looked at, so allowed.protocols cannot judge it. */
     bool judged = p->protocols != 0 && protocol != PROTOCOL_TUNNEL;

@@ -38,6 +38,7 @@ struct policy_options {
     const struct prefix *control_clients; /* control.allow */
     size_t control_client_count;
     uint32_t protocols; /* of plain HTTP: bit 1 << enum protocol; 0: all */
+    bool any_host;      /* whatever `rules` say: somebody behind us decides */
 };
 
 /* Returns owned; NULL when out of memory (then `options->rules` is still the caller's). */

@@ -122,6 +122,31 @@ const char *settings_where(const struct settings *s, const char *key)
     return out;
 }
 
+const char *settings_set_in(const struct settings *s, const char *key)
+{
+    size_t i = key_index(key);
+    assert(i < KEY_COUNT);
+    return s->origins->set[i].line > 0 ? file_names[s->origins->set[i].file] : NULL;
+}
+
+/* What certferry agent has instead of the table's defaults. */
+static const struct preset {
+    const char *key, *value;
+} agent_presets[] = {
+    {"listen.addresses", "127.0.0.1"},
+    {"clients.allow", "127.0.0.0/8,::1"},
+    {"threads", "1"},
+    {"timeout.connect", "25s"}, /* for all sensors that are tried, one after the other */
+    {"queue.timeout", "1s"},    /* nothing is queued */
+    {"control.socket", ""},
+    {"drain.notice", "0ms"},
+    {"allowed.domains", ""},
+    {"allowed.connect.ports", "1-65535"},
+    {"allowed.http.ports", "1-65535"},
+    {"allowed.networks", "0.0.0.0/0,::/0"},
+    {"tunnel.sni", "off"},
+};
+
 /* What goes on while one file is read. */
 struct loading {
     struct settings *settings;
@@ -279,8 +304,31 @@ static void cross_check(const struct settings *s, struct settings_errors *e)
     }
 }
 
+/* 0, or -ENOMEM. The text is ours and right. */
+static int field_preset(struct settings *s, size_t i, const char *text)
+{
+    struct settings_errors none = {0};
+    union setting_value v;
+    int rc = setting_value_parse(&v, &table[i], text, &none, table[i].key);
+    assert(rc != -EINVAL);
+    if (rc == 0)
+        field_put(s, &table[i], &v);
+    return rc;
+}
+
+static int defaults_apply(struct settings *s)
+{
+    int rc = 0;
+    size_t presets = s->role == SETTINGS_AGENT ? sizeof agent_presets / sizeof *agent_presets : 0;
+    for (size_t i = 0; i < KEY_COUNT && rc == 0; i++)
+        rc = field_preset(s, i, table[i].text);
+    for (size_t i = 0; i < presets && rc == 0; i++)
+        rc = field_preset(s, key_index(agent_presets[i].key), agent_presets[i].value);
+    return rc;
+}
+
 /* Returns owned: everything at its default; NULL when out of memory. */
-static struct settings *settings_create(const char *dir)
+static struct settings *settings_create(const char *dir, enum settings_role role)
 {
     struct settings *s = calloc(1, sizeof *s);
     if (s == NULL || (s->origins = calloc(1, sizeof *s->origins)) == NULL) {
@@ -295,34 +343,75 @@ static struct settings *settings_create(const char *dir)
             lost = true;
         }
     }
-    for (size_t i = 0; i < KEY_COUNT && !lost; i++) {
-        struct settings_errors none = {0};
-        union setting_value v;
-        int rc = setting_value_parse(&v, &table[i], table[i].text, &none, table[i].key);
-        assert(rc != -EINVAL);
-        lost = rc != 0;
-        if (!lost)
-            field_put(s, &table[i], &v);
-    }
-    if (!lost)
+    s->role = role;
+    if (!lost && defaults_apply(s) == 0)
         return s;
     settings_free(s);
     return NULL;
 }
 
+/* 0, or -ENOMEM. */
+static int directory_apply(struct settings *s, int fd, const char *dir, struct settings_errors *e)
+{
+    if (directory_check(s->origins, fd, dir, e) != 0)
+        return 0;
+    for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
+        struct loading l = {s, e, fd, (enum settings_file)f};
+        if (file_apply(&l) == -ENOMEM)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 struct settings *settings_load(int fd, const char *dir, struct settings_errors *e)
 {
-    struct settings *s = settings_create(dir);
-    if (s == NULL)
+    struct settings *s = settings_create(dir, SETTINGS_SENSOR);
+    if (s != NULL && directory_apply(s, fd, dir, e) != 0) {
+        settings_free(s);
         return NULL;
-    if (directory_check(s->origins, fd, dir, e) == 0) {
-        for (int f = 0; f < SETTINGS_FILE_COUNT; f++) {
-            struct loading l = {s, e, fd, (enum settings_file)f};
-            if (file_apply(&l) == -ENOMEM) {
-                settings_free(s);
-                return NULL;
-            }
-        }
+    }
+    if (s != NULL)
+        cross_check(s, e);
+    return s;
+}
+
+/* "127.0.0.1:48999", "[::1]:48999": the port behind the last colon. */
+static int listen_apply(struct settings *s, const char *text, struct settings_errors *e)
+{
+    static const char option[] = "--listen";
+    const char *colon = strrchr(text, ':');
+    size_t port = key_index("heartbeatport"), addresses = key_index("listen.addresses");
+    union setting_value v;
+    if (colon == NULL || colon == text || colon[1] == '\0') {
+        settings_error(e, option, "\"%s\" is no address:port, such as 127.0.0.1:48999", text);
+        return 0;
+    }
+    int rc = setting_value_parse(&v, &table[port], colon + 1, e, option);
+    if (rc == 0)
+        field_put(s, &table[port], &v);
+    char *address = strndup(text, (size_t)(colon - text));
+    if (address == NULL)
+        return -ENOMEM;
+    if (rc != -ENOMEM)
+        rc = setting_value_parse(&v, &table[addresses], address, e, option);
+    if (rc == 0)
+        field_put(s, &table[addresses], &v);
+    free(address);
+    return rc == -ENOMEM ? rc : 0;
+}
+
+struct settings *settings_load_agent(int fd, const char *dir, const char *listen,
+                                     struct settings_errors *e)
+{
+    struct settings *s = settings_create(dir != NULL ? dir : "certferry agent", SETTINGS_AGENT);
+    int rc = s != NULL ? 0 : -ENOMEM;
+    if (rc == 0 && dir != NULL)
+        rc = directory_apply(s, fd, dir, e);
+    if (rc == 0 && listen != NULL)
+        rc = listen_apply(s, listen, e);
+    if (rc != 0) {
+        settings_free(s);
+        return NULL;
     }
     cross_check(s, e);
     return s;

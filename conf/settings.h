@@ -143,6 +143,10 @@
     S(service_user, "service.user", WEBSERVER, TEXT, "", 0, 0, RESTART,                            \
       "user to become when started as root, once the port is bound; empty: certferry if there is " \
       "such a user, else nobody")                                                                  \
+    S(control_socket, "control.socket", WEBSERVER, TEXT, "/run/certferry/control.sock", 0, 0,      \
+      RESTART,                                                                                     \
+      "Unix socket, with its full path, through which certferry drain speaks to the running "      \
+      "program; empty: none")                                                                      \
     S(seccomp, "seccomp", WEBSERVER, BOOL, "on", 0, 0, RESTART,                                    \
       "each thread may make only the system calls it needs; off: for debuggers and sanitizers")    \
     /* useproxy.properties: what may go out */                                                     \
@@ -166,6 +170,28 @@
       "CONNECT ports without that gate")                                                           \
     S(source_address, "source.address", USEPROXY, LIST, "", 0, 2, RELOAD,                          \
       "local address for connections to origins; at most one IPv4 and one IPv6")                   \
+    S(upstream_proxies, "upstream.proxies", USEPROXY, LIST, "", 0, 64, RELOAD,                     \
+      "parent proxies through which everything goes, as http://host:port or https://host:port; "   \
+      "asked in this order, "                                                                      \
+      "or "                                                                                        \
+      "by ;priority=N behind the port, the lowest first; empty: none")                             \
+    S(upstream_credentials_file, "upstream.credentials.file", USEPROXY, TEXT, "", 0, 0, RELOAD,    \
+      "private file with a line host:port user:password for each parent proxy that wants one, "    \
+      "beside this file or with a full path")                                                      \
+    S(upstream_ca, "upstream.ca", USEPROXY, TEXT, "", 0, 0, RELOAD,                                \
+      "PEM file of the CA of parent proxies that are written as https://; empty: the system's "    \
+      "CAs")                                                                                       \
+    S(upstream_attempt_timeout, "upstream.attempt.timeout", USEPROXY, TIME, "5s", 100, 29000,      \
+      RELOAD,                                                                                      \
+      "for one parent proxy to be reached and to answer CONNECT, then the next one is asked; all " \
+      "together have timeout.connect")                                                             \
+    S(upstream_retry_after, "upstream.retry.after", USEPROXY, TIME, "30s", 100, 3600000, RELOAD,   \
+      "a parent proxy that fails is asked only after the others for so long, doubled each time")   \
+    S(upstream_retry_max, "upstream.retry.max", USEPROXY, TIME, "5m", 100, 86400000, RELOAD,       \
+      "but not longer than this")                                                                  \
+    S(no_proxy, "no.proxy", USEPROXY, LIST, "", 0, 1024, RELOAD,                                   \
+      "domains (the name itself and everything below it), addresses and networks of addresses "    \
+      "that are reached without a parent proxy")                                                   \
     S(resolver_servers, "resolver.servers", USEPROXY, LIST, "", 0, 16, RELOAD,                     \
       "name servers as address or address:port; empty: /etc/resolv.conf")                          \
     S(resolver_timeout, "resolver.timeout", USEPROXY, TIME, "5s", 100, 29000, RELOAD,              \
@@ -181,12 +207,89 @@
     /* failover.properties: the peers */                                                           \
     S(advertise_host, "advertise.host", FAILOVER, TEXT, "", 0, 0, RELOAD,                          \
       "how clients reach this proxy: name or address; empty: the host name of the system")         \
+    S(advertise_priority, "advertise.priority", FAILOVER, NUMBER, "1", 0, 65535, RELOAD,           \
+      "clients go to members of a smaller priority first")                                         \
+    S(advertise_weight, "advertise.weight", FAILOVER, NUMBER, "100", 1, 100, RELOAD,               \
+      "share of the clients among members of the same priority")                                   \
     S(zone, "zone", FAILOVER, TEXT, "", 0, 0, RELOAD,                                              \
       "site of this proxy; near ones are listed first")                                            \
     S(peers, "peers", FAILOVER, LIST, "", 0, 256, RELOAD,                                          \
       "all proxies of the site as http://host:48999; may name this one too")                       \
+    S(probe_interval, "probe.interval", FAILOVER, TIME, "5s", 100, 3600000, RELOAD,                \
+      "each peer is asked so often whether it is ready")                                           \
+    S(probe_timeout, "probe.timeout", FAILOVER, TIME, "2s", 50, 60000, RELOAD,                     \
+      "for its whole answer, connecting included")                                                 \
+    S(probe_rise, "probe.rise", FAILOVER, NUMBER, "2", 1, 100, RELOAD,                             \
+      "good answers in a row until a peer that was down is up again")                              \
+    S(probe_fall, "probe.fall", FAILOVER, NUMBER, "3", 1, 100, RELOAD,                             \
+      "bad or missing answers in a row until a peer is down; it is then listed last")              \
+    S(probe_ca, "probe.ca", FAILOVER, TEXT, "", 0, 0, RELOAD,                                      \
+      "full path of a PEM file of the CA of peers that are written as https://; empty: the "       \
+      "system's CAs")                                                                              \
+    S(drain_notice, "drain.notice", FAILOVER, TIME, "5s", 0, 600000, RELOAD,                       \
+      "on SIGTERM, when there are others in the roster, connections are still accepted so long, "  \
+      "while clients and peers learn of it; only then drain.grace begins")                         \
+    S(document_sign_key, "document.sign.key", FAILOVER, TEXT, "", 0, 0, RELOAD,                    \
+      "private file with the key (PEM: P-256, RSA or Ed25519) that signs the roster document, so " \
+      "that agents can trust it, beside this file or with a full path; empty: it is not signed")   \
+    S(document_sign_cert, "document.sign.cert", FAILOVER, TEXT, "", 0, 0, RELOAD,                  \
+      "certificate of that key, then those that certify it (PEM), to be sent along; empty: none")  \
+    S(etcd_endpoints, "etcd.endpoints", FAILOVER, LIST, "", 0, 16, RELOAD,                         \
+      "etcd servers as http://host:2379 or https://host:2379, tried in turn: we register there "   \
+      "and learn of the others; empty: no etcd")                                                   \
+    S(etcd_prefix, "etcd.prefix", FAILOVER, TEXT, "/certferry/v1/", 0, 0, RELOAD,                  \
+      "members stand below this key; ends with a slash")                                           \
+    S(etcd_lease_ttl, "etcd.lease.ttl", FAILOVER, TIME, "15s", 2000, 600000, RELOAD,               \
+      "a member that has crashed is forgotten after this; whole seconds")                          \
+    S(etcd_timeout, "etcd.timeout", FAILOVER, TIME, "5s", 100, 60000, RELOAD,                      \
+      "for one request to etcd")                                                                   \
+    S(etcd_user, "etcd.user", FAILOVER, TEXT, "", 0, 0, RELOAD,                                    \
+      "user to log in as; empty: nobody logs in")                                                  \
+    S(etcd_password_file, "etcd.password.file", FAILOVER, TEXT, "", 0, 0, RELOAD,                  \
+      "private file with the password of that user, beside this file or with a full path")         \
+    S(etcd_ca, "etcd.ca", FAILOVER, TEXT, "", 0, 0, RELOAD,                                        \
+      "full path of a PEM file of the CA of https:// endpoints; empty: the system's CAs")          \
+    S(etcd_cert, "etcd.cert", FAILOVER, TEXT, "", 0, 0, RELOAD,                                    \
+      "full path of our own certificate for etcd (PEM); empty: none is shown")                     \
+    S(etcd_key, "etcd.key", FAILOVER, TEXT, "", 0, 0, RELOAD,                                      \
+      "full path of the private file with its key (PEM)")                                          \
+    S(roster_dns, "roster.dns", FAILOVER, TEXT, "", 0, 0, RELOAD,                                  \
+      "name whose SRV records (_certferry._tcp.site.example) or addresses are members too; "       \
+      "empty: none")                                                                               \
+    S(roster_dns_interval, "roster.dns.interval", FAILOVER, TIME, "30s", 1000, 86400000, RELOAD,   \
+      "that name is asked for so often")                                                           \
+    S(roster_cache, "roster.cache", FAILOVER, TEXT, "", 0, 0, RESTART,                             \
+      "file of the last good roster, for a start while etcd and DNS are away; empty: roster.json " \
+      "in $STATE_DIRECTORY as systemd sets it, else none")                                         \
     S(roster_ttl, "roster.ttl", FAILOVER, TIME, "10m", 20000, 86400000, RELOAD,                    \
-      "validity of the roster document: its `expires` lies so far ahead")
+      "validity of the roster document: its `expires` lies so far ahead")                          \
+    /* of certferry agent alone */                                                                 \
+    S(agent_zone, "agent.zone", FAILOVER, TEXT, "", 0, 0, RESTART,                                 \
+      "site of this machine; its sensors are preferred")                                           \
+    S(agent_domains, "agent.domains", FAILOVER, LIST, "", 0, 256, RESTART,                         \
+      "domains (the name itself and everything below it) and addresses that an unsigned roster "   \
+      "may name, besides the hosts of the command line")                                           \
+    S(agent_signer, "agent.signer", FAILOVER, TEXT, "", 0, 0, RESTART,                             \
+      "PEM file of public keys and certificates, beside this file or with a full path: whom they " \
+      "show to have signed a roster may name any host in it; empty: nobody")                       \
+    S(agent_cache, "agent.cache", FAILOVER, TEXT, "", 0, 0, RESTART,                               \
+      "file of the last good roster, for a start while no sensor answers; empty: agent.json in "   \
+      "$STATE_DIRECTORY as systemd sets it, else none")                                            \
+    S(agent_attempt_timeout, "agent.attempt.timeout", FAILOVER, TIME, "5s", 100, 20000, RESTART,   \
+      "for one sensor to be reached and to answer CONNECT, then the next one is asked")            \
+    S(agent_check_interval, "agent.check.interval", FAILOVER, TIME, "1m", 100, 86400000, RESTART,  \
+      "the best sensors are asked so often whether they are ready")                                \
+    S(agent_check_timeout, "agent.check.timeout", FAILOVER, TIME, "2s", 50, 60000, RESTART,        \
+      "for the whole answer, connecting included")                                                 \
+    S(agent_retry_after, "agent.retry.after", FAILOVER, TIME, "1s", 50, 3600000, RESTART,          \
+      "one that did not answer is asked again so soon, and then after twice that and so on up to " \
+      "agent.check.interval")                                                                      \
+    S(agent_return_after, "agent.return.after", FAILOVER, TIME, "2m", 0, 86400000, RESTART,        \
+      "a better sensor that was broken must have worked for so long before it is used first "      \
+      "again")
+
+/* Defaults differ between the two. */
+enum settings_role { SETTINGS_SENSOR, SETTINGS_AGENT };
 
 enum settings_file {
     SETTINGS_WEBSERVER, /* webserver.properties */
@@ -203,6 +306,7 @@ struct settings {
     setting_##type field;
     SETTINGS_TABLE(SETTINGS_FIELD)
 #undef SETTINGS_FIELD
+    enum settings_role role;
     struct settings_origins *origins; /* settings.c's own: where each key was set */
 };
 
@@ -216,6 +320,14 @@ struct settings {
  * `e->count` is 0.
  */
 struct settings *settings_load(int fd, const char *dir, struct settings_errors *e);
+
+/*
+ * The same for certferry agent: a loopback listener, every host and port, no gate, since all of
+ * that is for the sensors to judge. `dir` NULL: no directory. `listen` ("address:port", NULL: none)
+ * outranks the files.
+ */
+struct settings *settings_load_agent(int fd, const char *dir, const char *listen,
+                                     struct settings_errors *e);
 void settings_free(struct settings *s);
 
 /*
@@ -224,6 +336,9 @@ void settings_free(struct settings *s);
  * only.
  */
 const char *settings_where(const struct settings *s, const char *key);
+
+/* Which file of the directory sets the key; NULL: none. */
+const char *settings_set_in(const struct settings *s, const char *key);
 
 /*
  * Keys whose value differs between the two but that a reload can't change (RESTART): calls back

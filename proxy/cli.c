@@ -9,6 +9,12 @@
 static const char usage[] =
     "Usage: certferry [serve] [--conf DIR]       run the proxy in the foreground\n"
     "       certferry check-config [--conf DIR]  build the configuration, print every mistake\n"
+    "       certferry drain [--conf DIR] [--no-wait]\n"
+    "                                           let the running one end in order\n"
+    "       certferry agent [--listen ADDRESS:PORT] [--conf DIR] SENSOR...\n"
+    "                                           proxy on a client machine, before several sensors\n"
+    "       certferry peers [--format FORMAT] [--signer FILE] SENSOR...\n"
+    "                                           print the roster that a sensor tells\n"
     "       certferry --help | --version\n"
     "\n"
     "An enrollment forward proxy: tunnels CONNECT and forwards plain-HTTP ACME, EST, SCEP, CMP, "
@@ -19,6 +25,16 @@ static const char usage[] =
     "  --conf DIR  directory with webserver.properties, useproxy.properties, failover.properties\n"
     "              (default: conf/ of the checkout the program was built in, "
     "else " CERTFERRY_INSTALLED_CONF ")\n"
+    "  --listen ADDRESS:PORT\n"
+    "              where the agent listens (default: 127.0.0.1:48999)\n"
+    "  --no-wait   do not wait until it has ended\n"
+    "  --format FORMAT\n"
+    "              table (default), json, pac, env (shell variables of the best proxy) or hosts\n"
+    "  --signer FILE\n"
+    "              PEM of a certificate or public key: only a roster that it signed is taken\n"
+    "  SENSOR      a running certferry: http://host:port, host:port or host; the first that gives "
+    "a\n"
+    "              good roster is enough\n"
     "\n"
     "Exit status: 0 fine, 1 it ran and the answer is no, 2 wrong usage. See certferry(8).\n";
 
@@ -64,6 +80,30 @@ static void take_conf(struct cli *cli, const char *value)
         wrong_usage(cli, "too long a path after", "--conf");
     else
         (void)snprintf(cli->conf_dir, sizeof cli->conf_dir, "%s", value);
+    cli->given_conf = cli->conf_dir;
+}
+
+static void take_listen(struct cli *cli, const char *value)
+{
+    cli->listen = value;
+}
+
+static void take_no_wait(struct cli *cli, const char *value)
+{
+    (void)value;
+    cli->no_wait = true;
+}
+
+static void take_format(struct cli *cli, const char *value)
+{
+    cli->format = peers_format_of(value);
+    if (cli->format == PEERS_FORMAT_COUNT)
+        wrong_usage(cli, "no such format, but table, json, pac, env and hosts:", value);
+}
+
+static void take_signer(struct cli *cli, const char *value)
+{
+    cli->signer = value;
 }
 
 #define OF(command) (1U << (command))
@@ -71,9 +111,15 @@ static void take_conf(struct cli *cli, const char *value)
 static const struct option {
     const char *name;
     unsigned commands; /* bits of those that have it */
+    bool bare;         /* no value follows */
     void (*take)(struct cli *cli, const char *value);
 } options[] = {
-    {"--conf", OF(CLI_SERVE) | OF(CLI_CHECK_CONFIG), take_conf},
+    {"--conf", OF(CLI_SERVE) | OF(CLI_CHECK_CONFIG) | OF(CLI_DRAIN) | OF(CLI_AGENT), false,
+     take_conf},
+    {"--listen", OF(CLI_AGENT), false, take_listen},
+    {"--format", OF(CLI_PEERS), false, take_format},
+    {"--signer", OF(CLI_PEERS), false, take_signer},
+    {"--no-wait", OF(CLI_DRAIN), true, take_no_wait},
 };
 
 static const struct command {
@@ -81,8 +127,9 @@ static const struct command {
     enum cli_command command;
     size_t operands_min, operands_max;
 } commands[] = {
-    {"serve", CLI_SERVE, 0, 0},
-    {"check-config", CLI_CHECK_CONFIG, 0, 0},
+    {"serve", CLI_SERVE, 0, 0},       {"check-config", CLI_CHECK_CONFIG, 0, 0},
+    {"drain", CLI_DRAIN, 0, 0},       {"agent", CLI_AGENT, 1, INT_MAX},
+    {"peers", CLI_PEERS, 1, INT_MAX},
 };
 
 static const struct option *find_option(const char *arg, size_t len)
@@ -102,6 +149,13 @@ static void take_option(struct cli *cli, int argc, char **argv, int *at)
     const struct option *option = find_option(arg, len);
     if (option == NULL || !(option->commands & OF(cli->command))) {
         wrong_usage(cli, "unknown option", arg);
+        return;
+    }
+    if (option->bare) {
+        if (arg[len] == '=')
+            wrong_usage(cli, "no value belongs to", arg);
+        else
+            option->take(cli, "");
         return;
     }
     const char *value = arg[len] == '=' ? arg + len + 1 : *at + 1 < argc ? argv[++*at] : "";
@@ -145,6 +199,9 @@ void cli_parse(struct cli *cli, int argc, char **argv)
     cli->status = 0;
     cli->operand = argv; /* operands move to the front, over what was read already */
     cli->operand_count = 0;
+    cli->given_conf = cli->listen = NULL;
+    cli->format = PEERS_TABLE;
+    cli->signer = "";
     default_conf(cli->conf_dir);
     int at = 1 + take_command(cli, argc, argv, &command);
     for (; at < argc && cli->command != CLI_DONE; at++) {

@@ -7,19 +7,30 @@
 #define CERTFERRY_CLI_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "proxy/peers.h"
 
 enum cli_command {
     CLI_SERVE,
     CLI_CHECK_CONFIG,
+    CLI_DRAIN,
+    CLI_PEERS,
+    CLI_AGENT,
     CLI_DONE, /* `status` is the exit status, everything is said already */
 };
 
 struct cli {
     enum cli_command command;
     int status;
-    char conf_dir[PATH_MAX]; /* --conf, or the default */
-    char **operand;          /* what follows the command and is no option; of argv */
+    char conf_dir[PATH_MAX];  /* --conf, or the default */
+    bool no_wait;             /* --no-wait */
+    enum peers_format format; /* --format */
+    const char *signer;       /* --signer, or ""; of argv */
+    const char *given_conf;   /* conf_dir, or NULL: no --conf */
+    const char *listen;       /* --listen; NULL: not given */
+    char **operand;           /* what follows the command and is no option; of argv */
     size_t operand_count;
 };
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,8 +15,7 @@ static int fail(char *why, size_t size, const char *what)
     return -1;
 }
 
-/* The account to become; NULL with the reason told. */
-static const struct passwd *account_of(const char *user, char *why, size_t size)
+const struct passwd *hardening_account(const char *user, char *why, size_t size)
 {
     const struct passwd *account = NULL;
     errno = 0;
@@ -74,7 +72,7 @@ int hardening_drop(const char *user, char *why, size_t size)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return fail(why, size, "cannot give up new privileges");
     if (geteuid() == 0) {
-        const struct passwd *account = account_of(user, why, size);
+        const struct passwd *account = hardening_account(user, why, size);
         if (account == NULL)
             return -1;
         if (account->pw_uid == 0)

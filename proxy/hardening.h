@@ -7,14 +7,19 @@
 #ifndef CERTFERRY_HARDENING_H
 #define CERTFERRY_HARDENING_H
 
+#include <pwd.h>
 #include <stddef.h>
 
 enum hardening_role {
     HARDENING_PROCESS, /* before the first loop, for all threads to come: no io_uring */
-    HARDENING_MAIN,    /* signals, reload: reads the configuration */
+    HARDENING_MAIN,    /* signals, reload, peers: reads the configuration, fetches */
     HARDENING_WORKER,  /* connections, DNS, password checks */
     HARDENING_WRITER,  /* the access log: writes to one descriptor */
 };
+
+/* The account that hardening_drop() will become for `user`; static. NULL with the reason in `why`.
+ */
+const struct passwd *hardening_account(const char *user, char *why, size_t size);
 
 /*
  * When root: becomes `user` ("" stands for certferry if there is such a user, else nobody) with its

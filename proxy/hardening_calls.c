@@ -3,8 +3,8 @@
  *
  * What is not listed fails with EPERM, so that a library that tries something new goes another way;
  * what only an attacker would call kills the process. Arguments are looked at where they decide: no
- * memory becomes executable, no process is made, no file is opened for writing, no other sockets
- * than TCP and UDP.
+ * memory becomes executable, no process is made, no file that is there is opened for writing, no
+ * other sockets than TCP and UDP.
  */
 #include "proxy/hardening.h"
 
@@ -131,6 +131,12 @@ static const char *const rings[] = {"io_uring_setup", "io_uring_enter", "io_urin
 static const char *const reader[] = {"getdents64", "faccessat", "faccessat2",
                                      "access",     "readlink",  "readlinkat"};
 
+/* Taking the control socket's file away at the end; the service user has little that it might. */
+static const char *const remover[] = {"unlink", "unlinkat"};
+
+/* Keeping the last good roster: a new file is written, synced and renamed. */
+static const char *const keeper[] = {"fsync", "fchmod", "rename", "renameat", "renameat2"};
+
 static int add(scmp_filter_ctx filter, uint32_t action, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -191,6 +197,16 @@ static int add_files(scmp_filter_ctx filter)
     return rc == 0 ? allow_masked(filter, "open", 1, writes, O_RDONLY) : rc;
 }
 
+/* A file that is not there yet can be made; none that is there can be written to. */
+static int add_new_files(scmp_filter_ctx filter)
+{
+    const uint64_t looked_at =
+        O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_NOFOLLOW | O_DIRECTORY;
+    const uint64_t new_file = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+    int rc = allow_masked(filter, "openat", 2, looked_at, new_file);
+    return rc == 0 ? add(filter, SCMP_ACT_ALLOW, keeper, COUNT(keeper)) : rc;
+}
+
 static int fill(scmp_filter_ctx filter, enum hardening_role role)
 {
     if (role == HARDENING_PROCESS)
@@ -206,12 +222,16 @@ static int fill(scmp_filter_ctx filter, enum hardening_role role)
     if (rc == 0)
         rc = add_files(filter);
     if (rc == 0 && role == HARDENING_MAIN)
-        return add(filter, SCMP_ACT_ALLOW, reader, COUNT(reader));
+        rc = add(filter, SCMP_ACT_ALLOW, reader, COUNT(reader));
+    if (rc == 0 && role == HARDENING_MAIN)
+        rc = add(filter, SCMP_ACT_ALLOW, remover, COUNT(remover));
+    if (rc == 0 && role == HARDENING_MAIN)
+        rc = add_new_files(filter);
     if (rc == 0)
         rc = add(filter, SCMP_ACT_ALLOW, network, COUNT(network));
     if (rc == 0)
         rc = add_sockets(filter);
-    return rc == 0 ? add_threads(filter) : rc;
+    return rc == 0 && role != HARDENING_MAIN ? add_threads(filter) : rc;
 }
 
 int hardening_confine(enum hardening_role role)

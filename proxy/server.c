@@ -2,119 +2,56 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "conf/settings.h"
 #include "proxy/base/log.h"
+#include "proxy/bound.h"
+#include "proxy/configuration.h"
+#include "proxy/control_client.h"
+#include "proxy/control_place.h"
+#include "proxy/drain.h"
 #include "proxy/hardening.h"
-#include "proxy/listener.h"
-#include "proxy/port_holder.h"
+#include "proxy/session/reach_check.h"
 #include "proxy/worker.h"
 
-enum { LISTENERS_MAX = 64, WORKERS_MAX = 256, LOG_PATIENCE_MS = 2000 };
+enum {
+    LOG_PATIENCE_MS = 2000,
+    FETCHES_MAX = PROBE_AT_ONCE + 4 /* and two of etcd, with room */
+};
 
 struct server {
-    const char *conf_dir;
-    int conf_fd;               /* open on it since the start, when more was readable; -1: none */
+    struct configuration_source source;
+    struct agent_plan plan;
+    struct agent *agent;
     struct settings *settings; /* in force */
     struct snapshot *snapshot;
-    uint16_t port;
     uv_loop_t loop;
     uv_signal_t on_term, on_int, on_hup;
-    uv_async_t worker_news; /* one has ended, or has a new snapshot in force */
-    uv_timer_t grace;
+    uv_async_t worker_news;         /* one has ended, or has a new snapshot in force */
+    struct netloop net;             /* of this loop: for requests of our own */
+    struct fetcher *fetcher;        /* of the fleet; NULL in an agent */
+    struct fleet *fleet;            /* the same */
+    struct control_socket *control; /* NULL: none */
+    struct reach_check *reach_check;
+    struct drain drain;
+    atomic_bool leaving;
     struct worker_shared shared;
     struct worker *worker[WORKERS_MAX];
     struct metrics *metrics[WORKERS_MAX];
     size_t worker_count;
     atomic_uint workers_ended;
-    struct addr bound[LISTENERS_MAX];
-    int fd[LISTENERS_MAX][WORKERS_MAX];
-    size_t listener_count;
+    struct bound bound;
     bool confining; /* seccomp at the start: the threads look when a reload may have taken settings
                      */
-    bool draining;
     unsigned reloads_untold; /* not yet in force everywhere */
 };
-
-/* ---- configuration ---- */
-
-static void print_errors(struct settings_errors *errors)
-{
-    for (size_t i = 0; i < errors->count; i++)
-        (void)fprintf(stderr, "%s\n", errors->line[i]);
-    settings_errors_free(errors);
-}
-
-/* A descriptor or a negative errno. */
-static int open_directory(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
-}
-
-/* Settings and snapshot of the directory, or neither and all mistakes in `errors`. */
-static bool load(int fd, const char *dir, uint16_t port, struct settings **settings,
-                 struct snapshot **snapshot, struct settings_errors *errors)
-{
-    *snapshot = NULL;
-    *settings = settings_load(fd, dir, errors);
-    if (*settings == NULL) {
-        settings_error(errors, dir, "out of memory");
-        return false;
-    }
-    if (port == 0)
-        port = (uint16_t)(*settings)->heartbeatport;
-    /* Built also after a mistake in a file, so that one run tells all mistakes. */
-    *snapshot = snapshot_build(*settings, fd, port, errors);
-    if (errors->count == 0)
-        return true;
-    if (*snapshot != NULL)
-        snapshot_unref(*snapshot);
-    settings_free(*settings);
-    *settings = NULL;
-    *snapshot = NULL;
-    return false;
-}
-
-/* As the service user, who may not be allowed to search the directories above. */
-static bool load_again(struct server *sv, struct settings **settings, struct snapshot **snapshot,
-                       struct settings_errors *errors)
-{
-    int fd = open_directory(sv->conf_dir);
-    if (fd == -EACCES)
-        return load(sv->conf_fd, sv->conf_dir, sv->port, settings, snapshot, errors);
-    bool good = load(fd, sv->conf_dir, sv->port, settings, snapshot, errors);
-    if (fd >= 0)
-        (void)close(fd);
-    return good;
-}
-
-int server_check(const char *conf_dir)
-{
-    struct settings_errors errors = {0};
-    struct settings *settings;
-    struct snapshot *snapshot;
-    int fd = open_directory(conf_dir);
-    bool good = load(fd, conf_dir, 0, &settings, &snapshot, &errors);
-    if (fd >= 0)
-        (void)close(fd);
-    if (good) {
-        (void)printf("%s: fine\n", conf_dir);
-        snapshot_unref(snapshot);
-        settings_free(settings);
-    } else {
-        print_errors(&errors);
-    }
-    return good ? 0 : 1;
-}
 
 /* ---- start ---- */
 
@@ -135,59 +72,6 @@ static size_t thread_count(const struct settings *s)
         return (size_t)s->threads;
     int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
     return n > WORKERS_MAX ? WORKERS_MAX : (size_t)n;
-}
-
-static void explain_bind(const struct server *sv, const struct addr *address, int error)
-{
-    char text[ADDR_TEXT_MAX], why[512] = "";
-    if (error == -EADDRINUSE)
-        (void)port_holder_explain(addr_port(address), why, sizeof why);
-    log_line(LOG_ERROR, "%s: cannot listen on %s: %s%s%s",
-             settings_where(sv->settings, "listen.addresses"), addr_print_port(address, text),
-             uv_strerror(error), why[0] != '\0' ? ": " : "", why);
-}
-
-/* A host without IPv6 is common: the default [::] is then left out. One that was asked for is an
- * error. */
-static bool is_optional(const struct server *sv, const struct addr *address, int error)
-{
-    bool no_stack = error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL;
-    bool defaulted = strstr(settings_where(sv->settings, "listen.addresses"), "(default)") != NULL;
-    return address->sa.sa_family == AF_INET6 && no_stack && (defaulted || sv->listener_count > 0) &&
-           IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr);
-}
-
-static bool open_listener(struct server *sv, const char *text)
-{
-    struct addr *address = &sv->bound[sv->listener_count];
-    if (addr_parse(address, span_of(text), sv->port) != 0) {
-        log_line(LOG_ERROR, "%s: \"%s\" is no IP address",
-                 settings_where(sv->settings, "listen.addresses"), text);
-        return false;
-    }
-    int rc = listener_open(address, (int)sv->settings->listen_backlog, sv->fd[sv->listener_count],
-                           sv->worker_count);
-    if (rc == 0) {
-        sv->port = addr_port(address); /* port 0 is chosen once, for all addresses */
-        sv->listener_count++;
-        return true;
-    }
-    if (is_optional(sv, address, rc)) {
-        log_line(LOG_WARNING, "no IPv6 here, not listening on %s: %s", text, uv_strerror(rc));
-        return true;
-    }
-    explain_bind(sv, address, rc);
-    return false;
-}
-
-static bool open_listeners(struct server *sv)
-{
-    sv->port = (uint16_t)sv->settings->heartbeatport;
-    for (size_t i = 0; i < sv->settings->listen_addresses.count; i++) {
-        if (!open_listener(sv, sv->settings->listen_addresses.item[i]))
-            return false;
-    }
-    return sv->listener_count > 0;
 }
 
 /* Leaves the calling thread the system calls of its role. False: told, and not to be gone on with.
@@ -246,6 +130,10 @@ static bool create_shared(struct server *sv)
         .admission = admission_create(),
         .pacing = pacing_create(),
         .authentication = authentication_create(&sv->snapshot->authentication),
+        .reach = reach_check_reach(sv->reach_check),
+        .leaving = &sv->leaving,
+        .agent = sv->agent != NULL ? agent_gauges(sv->agent) : NULL,
+        .fleet = sv->fleet != NULL ? fleet_status(sv->fleet) : NULL,
         .access_log = line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue,
                                          on_writer_started, sv),
         .metrics = sv->metrics,
@@ -268,16 +156,18 @@ static bool create_workers(struct server *sv)
 {
     for (size_t i = 0; i < sv->worker_count; i++) {
         int fds[LISTENERS_MAX];
-        for (size_t l = 0; l < sv->listener_count; l++)
-            fds[l] = sv->fd[l][i];
+        for (size_t l = 0; l < sv->bound.count; l++)
+            fds[l] = sv->bound.fd[l][i];
         int rc = worker_create(&sv->worker[i], (unsigned)i, &sv->shared, sv->snapshot, fds,
-                               sv->listener_count);
+                               sv->bound.count);
         if (rc != 0) {
             log_line(LOG_ERROR, "cannot make worker %zu: %s", i, uv_strerror(rc));
             return false;
         }
     }
     for (size_t i = 0; i < sv->worker_count; i++) {
+        if (sv->fleet != NULL)
+            worker_publish(sv->worker[i], fleet_roster(sv->fleet));
         int rc = worker_start(sv->worker[i]);
         if (rc != 0) {
             log_line(LOG_ERROR, "cannot start worker %zu: %s", i, uv_strerror(rc));
@@ -290,13 +180,45 @@ static bool create_workers(struct server *sv)
 static void say_ready(const struct server *sv)
 {
     struct buf text;
-    char address[ADDR_TEXT_MAX];
     buf_init(&text, 8192);
-    for (size_t i = 0; i < sv->listener_count; i++)
-        (void)buf_printf(&text, "%s%s", i > 0 ? ", " : "", addr_print_port(&sv->bound[i], address));
+    bound_print(&sv->bound, &text);
     log_line(LOG_NOTICE, "ready: listening on %.*s (%zu workers, at most %zu connections)",
              SPAN_ARGS(buf_span(&text)), sv->worker_count, sv->snapshot->admission.total);
     buf_release(&text);
+}
+
+/* ---- the roster ---- */
+
+static void on_roster(void *arg, struct roster *roster)
+{
+    struct server *sv = arg;
+    for (size_t i = 0; i < sv->worker_count; i++)
+        worker_publish(sv->worker[i], roster);
+}
+
+/* Permille of limit.connections in use. */
+static unsigned tell_load(void *arg)
+{
+    const struct server *sv = arg;
+    size_t total = sv->snapshot->admission.total;
+    return total > 0 ? (unsigned)(admission_total(sv->shared.admission) * 1000 / total) : 0;
+}
+
+static struct fleet_options fleet_options_of(struct server *sv, const struct snapshot *snapshot)
+{
+    struct fleet_options o = *fleet_plan_options(snapshot->fleet);
+    o.load = tell_load;
+    o.on_roster = on_roster;
+    o.arg = sv;
+    return o;
+}
+
+/* Before the snapshot is handed on: whoever sees that one in force finds its peers as well. */
+static void reload_fleet(struct server *sv, const struct snapshot *snapshot)
+{
+    const struct fleet_options o = fleet_options_of(sv, snapshot);
+    if (sv->fleet != NULL && fleet_reload(sv->fleet, &o) != 0)
+        log_line(LOG_ERROR, "reload: out of memory, part of the old roster's sources stay");
 }
 
 /* ---- signals ---- */
@@ -315,7 +237,17 @@ static void tell_reloaded(struct server *sv)
             return;
     }
     for (; sv->reloads_untold > 0; sv->reloads_untold--)
-        log_line(LOG_NOTICE, "reloaded: the configuration in %s is in force", sv->conf_dir);
+        log_line(LOG_NOTICE, "reloaded: the configuration in %s is in force",
+                 sv->source.dir != NULL ? sv->source.dir : "the command line");
+}
+
+/* Each snapshot of an agent gets its sensors: no worker is ever without. */
+static void lend_sensors(struct server *sv, struct snapshot *snapshot)
+{
+    if (sv->agent == NULL)
+        return;
+    parents_unref(snapshot->parents);
+    snapshot->parents = parents_ref(agent_parents(sv->agent));
 }
 
 static void on_reload(uv_signal_t *signal, int number)
@@ -325,7 +257,7 @@ static void on_reload(uv_signal_t *signal, int number)
     struct settings *settings;
     struct snapshot *snapshot;
     (void)number;
-    if (!load_again(sv, &settings, &snapshot, &errors)) {
+    if (!configuration_load_again(&sv->source, sv->bound.port, &settings, &snapshot, &errors)) {
         for (size_t i = 0; i < errors.count; i++)
             log_line(LOG_ERROR, "%s", errors.line[i]);
         log_line(LOG_ERROR, "reload refused: %zu mistakes, the old configuration stays in force",
@@ -334,11 +266,15 @@ static void on_reload(uv_signal_t *signal, int number)
         return;
     }
     snapshot->generation = sv->snapshot->generation + 1;
+    lend_sensors(sv, snapshot);
     settings_restart_needed(sv->settings, settings, tell_restart_needed, NULL);
     set_limits(sv, snapshot);
     authentication_reload(sv->shared.authentication, &snapshot->authentication);
+    reload_fleet(sv, snapshot);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_reload(sv->worker[i], snapshot);
+    reach_check_use(sv->reach_check, snapshot->policy, &snapshot->session.dial);
+    (void)resolver_reload(sv->net.resolver, &snapshot->resolver);
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
     sv->snapshot = snapshot;
@@ -347,34 +283,89 @@ static void on_reload(uv_signal_t *signal, int number)
     tell_reloaded(sv); /* every worker may be gone already */
 }
 
-static void close_sessions(struct server *sv)
+/* ---- the end ---- */
+
+static void on_fleet_left(void *arg)
 {
+    struct server *sv = arg;
+    drain_left(&sv->drain);
+}
+
+static void drain_leave(void *arg)
+{
+    struct server *sv = arg;
+    atomic_store(&sv->leaving, true);
+    if (sv->fleet != NULL)
+        fleet_leave(sv->fleet, on_fleet_left, sv);
+    else
+        drain_left(&sv->drain);
+}
+
+static void drain_close_listeners(void *arg)
+{
+    struct server *sv = arg;
+    for (size_t i = 0; i < sv->worker_count; i++)
+        worker_drain(sv->worker[i]);
+}
+
+static void drain_cut_sessions(void *arg)
+{
+    struct server *sv = arg;
+    atomic_store(&sv->leaving, true);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_close_sessions(sv->worker[i]);
 }
 
-static void on_grace_over(uv_timer_t *timer)
+static void drain_tell(void *arg, const char *line)
 {
-    struct server *sv = timer->data;
-    log_line(LOG_NOTICE, "drain.grace is over: closing what is left");
-    close_sessions(sv);
+    struct server *sv = arg;
+    log_line(LOG_NOTICE, "%s", line);
+    if (sv->control != NULL)
+        control_socket_tell(sv->control, line);
+}
+
+/* Somebody must be there to whom clients can go, or who sends them: otherwise the notice would only
+ * hold up the end. */
+static bool is_alone(const struct server *sv)
+{
+    bool others = sv->fleet != NULL && roster_count(fleet_roster(sv->fleet)) > 1;
+    return !others && sv->snapshot->session.balancer_count == 0;
+}
+
+static void begin_drain(struct server *sv)
+{
+    drain_begin(&sv->drain, is_alone(sv) ? 0 : sv->settings->drain_notice,
+                sv->settings->drain_grace);
 }
 
 static void on_stop(uv_signal_t *signal, int number)
 {
     struct server *sv = signal->data;
     (void)number;
-    if (sv->draining) {
-        log_line(LOG_NOTICE, "second signal: closing what is left");
-        close_sessions(sv);
+    if (sv->drain.stage == DRAIN_SERVING)
+        begin_drain(sv);
+    else
+        drain_hurry(&sv->drain, "second signal");
+}
+
+static bool run_drain(void *arg, struct span operands, struct buf *answer)
+{
+    struct server *sv = arg;
+    (void)operands;
+    bool begun = sv->drain.stage != DRAIN_SERVING;
+    (void)buf_printf(answer, "process %d %s\n", (int)getpid(),
+                     begun ? "is draining already" : "begins to drain");
+    if (!begun)
+        begin_drain(sv);
+    return true;
+}
+
+static void close_fleet(struct server *sv)
+{
+    if (sv->fleet == NULL)
         return;
-    }
-    sv->draining = true;
-    log_line(LOG_NOTICE, "draining: no new connections, open ones may go on for %llu s",
-             (unsigned long long)(sv->settings->drain_grace / 1000));
-    for (size_t i = 0; i < sv->worker_count; i++)
-        worker_drain(sv->worker[i]);
-    (void)uv_timer_start(&sv->grace, on_grace_over, sv->settings->drain_grace, 0);
+    fleet_close(sv->fleet);
+    fetcher_close(sv->fetcher);
 }
 
 static void on_worker_news(uv_async_t *async)
@@ -386,22 +377,66 @@ static void on_worker_news(uv_async_t *async)
     uv_close((uv_handle_t *)&sv->on_term, NULL);
     uv_close((uv_handle_t *)&sv->on_int, NULL);
     uv_close((uv_handle_t *)&sv->on_hup, NULL);
-    uv_close((uv_handle_t *)&sv->grace, NULL);
     uv_close((uv_handle_t *)&sv->worker_news, NULL);
+    reach_check_close(sv->reach_check);
+    drain_end(&sv->drain);
+    if (sv->control != NULL) {
+        control_socket_tell(sv->control, "all connections have ended");
+        control_socket_close(sv->control);
+    }
+    if (sv->agent != NULL)
+        agent_close(sv->agent);
+    close_fleet(sv);
+    resolver_destroy(sv->net.resolver);
+    poller_destroy(sv->net.poller);
+    deadlines_destroy(sv->net.deadlines);
+}
+
+static void on_way_out(void *arg, bool ready)
+{
+    struct server *sv = arg;
+    if (sv->fleet != NULL)
+        fleet_set_ready(sv->fleet, ready);
+}
+
+static int open_net(struct server *sv)
+{
+    sv->net.loop = &sv->loop;
+    int rc = poller_create(&sv->net.poller, &sv->loop);
+    if (rc == 0)
+        rc = deadlines_create(&sv->net.deadlines, &sv->loop);
+    if (rc == 0)
+        rc = resolver_create(&sv->net.resolver, &sv->loop, &sv->snapshot->resolver);
+    if (rc != 0)
+        return rc;
+    sv->reach_check = reach_check_create(&sv->net, on_way_out, sv);
+    if (sv->reach_check == NULL)
+        return -ENOMEM;
+    reach_check_use(sv->reach_check, sv->snapshot->policy, &sv->snapshot->session.dial);
+    return 0;
+}
+
+static bool open_control_socket(struct server *sv)
+{
+    static const struct control_socket_command commands[] = {{"drain", run_drain}};
+    const struct control_socket_options o = {commands, sizeof commands / sizeof *commands, sv};
+    return control_place_open(&sv->control, &sv->loop, sv->settings->control_socket,
+                              settings_where(sv->settings, "control.socket"), &o);
 }
 
 static void open_main_loop(struct server *sv)
 {
+    const struct drain_options drain = {drain_leave, drain_close_listeners, drain_cut_sessions,
+                                        drain_tell, sv};
     int rc = uv_loop_init(&sv->loop);
     assert(rc == 0);
     (void)rc;
     (void)uv_signal_init(&sv->loop, &sv->on_term);
     (void)uv_signal_init(&sv->loop, &sv->on_int);
     (void)uv_signal_init(&sv->loop, &sv->on_hup);
-    (void)uv_timer_init(&sv->loop, &sv->grace);
     (void)uv_async_init(&sv->loop, &sv->worker_news, on_worker_news);
-    sv->on_term.data = sv->on_int.data = sv->on_hup.data = sv->grace.data = sv->worker_news.data =
-        sv;
+    sv->on_term.data = sv->on_int.data = sv->on_hup.data = sv->worker_news.data = sv;
+    drain_init(&sv->drain, &sv->loop, &drain);
     (void)uv_signal_start(&sv->on_term, on_stop, SIGTERM);
     (void)uv_signal_start(&sv->on_int, on_stop, SIGINT);
     (void)uv_signal_start(&sv->on_hup, on_reload, SIGHUP);
@@ -423,9 +458,10 @@ static bool become_service(struct server *sv)
     }
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
-    if (load_again(sv, &sv->settings, &sv->snapshot, &errors))
+    if (configuration_load_again(&sv->source, sv->bound.port, &sv->settings, &sv->snapshot,
+                                 &errors))
         return true;
-    print_errors(&errors);
+    configuration_print_errors(&errors);
     log_line(LOG_ERROR, "the configuration cannot be used as the service user (uid %u)",
              (unsigned)geteuid());
     return false;
@@ -449,21 +485,94 @@ static bool start_threads(struct server *sv)
     return started;
 }
 
+/* ---- certferry agent ---- */
+
+static void on_parents(void *arg, struct parents *list)
+{
+    struct server *sv = arg;
+    for (size_t i = 0; i < sv->worker_count; i++)
+        worker_use_parents(sv->worker[i], list);
+}
+
+/* False: told, and not to be gone on with. */
+static bool plan_agent(struct server *sv)
+{
+    struct settings_errors errors = {0};
+    agent_plan_build(&sv->plan, sv->source.command, sv->settings, sv->source.fd, &errors);
+    const struct believe_options o = {
+        .ours = sv->bound.address, .our_count = sv->bound.count, .our_name = ""};
+    for (size_t i = 0; errors.count == 0 && i < roster_count(sv->plan.seeds); i++) {
+        if (believe_is_ourselves(roster_member(sv->plan.seeds, i), &o))
+            settings_error(&errors, "certferry agent",
+                           "sensor \"%s\" port %u is this agent itself; name a certferry elsewhere",
+                           roster_member(sv->plan.seeds, i)->host, (unsigned)sv->bound.port);
+    }
+    bool good = errors.count == 0;
+    configuration_print_errors(&errors);
+    return good;
+}
+
+static bool open_agent(struct server *sv)
+{
+    if (sv->source.command == NULL)
+        return true;
+    if (!plan_agent(sv))
+        return false;
+    const struct agent_options o = {
+        .loop = &sv->loop,
+        .resolver = sv->net.resolver,
+        .plan = &sv->plan,
+        .ours = sv->bound.address,
+        .our_count = sv->bound.count,
+        .on_parents = on_parents,
+        .arg = sv,
+    };
+    sv->agent = agent_create(&o);
+    if (sv->agent == NULL) {
+        log_line(LOG_ERROR, "cannot start: out of memory");
+        return false;
+    }
+    lend_sensors(sv, sv->snapshot);
+    return true;
+}
+
+/* Not in an agent: it has a roster of its own. */
+static bool open_fleet(struct server *sv)
+{
+    if (sv->source.command != NULL)
+        return true;
+    const struct fleet_options o = fleet_options_of(sv, sv->snapshot);
+    sv->fetcher = fetcher_create(&sv->loop, sv->net.resolver, FETCHES_MAX);
+    if (sv->fetcher != NULL)
+        sv->fleet = fleet_create(&sv->loop, sv->fetcher, sv->net.resolver, &o);
+    if (sv->fleet == NULL)
+        log_line(LOG_ERROR, "cannot start: out of memory");
+    return sv->fleet != NULL;
+}
+
 static bool start(struct server *sv)
 {
     struct settings_errors errors = {0};
-    sv->conf_fd = open_directory(sv->conf_dir);
-    if (!load(sv->conf_fd, sv->conf_dir, 0, &sv->settings, &sv->snapshot, &errors)) {
-        print_errors(&errors);
+    sv->source.fd = configuration_open(sv->source.dir);
+    if (!configuration_load(&sv->source, 0, &sv->settings, &sv->snapshot, &errors)) {
+        configuration_print_errors(&errors);
         return false;
     }
     sv->worker_count = thread_count(sv->settings);
-    if (!open_listeners(sv) || !become_service(sv))
+    if (!bound_open(&sv->bound, sv->settings, sv->worker_count))
+        return false;
+    control_place_prepare(sv->settings->control_socket, sv->settings->service_user);
+    if (!become_service(sv))
         return false;
     sv->confining = sv->settings->seccomp;
     if (!confine(sv, HARDENING_PROCESS))
         return false;
     open_main_loop(sv);
+    int rc = open_net(sv);
+    if (rc != 0)
+        log_line(LOG_ERROR, "cannot start: %s", uv_strerror(rc));
+    if (rc != 0 || !open_control_socket(sv) || !open_agent(sv) || !open_fleet(sv))
+        return false;
     return start_threads(sv) && confine(sv, HARDENING_MAIN);
 }
 
@@ -478,6 +587,8 @@ static void stop(struct server *sv)
     line_writer_destroy(sv->shared.access_log, LOG_PATIENCE_MS);
     admission_destroy(sv->shared.admission);
     pacing_destroy(sv->shared.pacing);
+    agent_destroy(sv->agent);
+    agent_plan_release(&sv->plan);
     authentication_destroy(sv->shared.authentication);
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
@@ -486,12 +597,32 @@ static void stop(struct server *sv)
     log_line(LOG_NOTICE, "stopped");
 }
 
-int server_run(const char *conf_dir)
+int server_drain(const char *conf_dir, bool wait)
+{
+    struct settings_errors errors = {0};
+    int fd = configuration_open(conf_dir);
+    struct settings *settings = settings_load(fd, conf_dir, &errors);
+    int status = 1;
+    if (fd >= 0)
+        (void)close(fd);
+    if (settings == NULL || errors.count > 0)
+        configuration_print_errors(&errors);
+    else if (settings->control_socket[0] == '\0')
+        (void)fprintf(stderr, "%s is empty: send SIGTERM instead\n",
+                      settings_where(settings, "control.socket"));
+    else
+        status = control_client_ask(settings->control_socket, "drain", wait, wait);
+    if (settings != NULL)
+        settings_free(settings);
+    return status;
+}
+
+static int run(const char *conf_dir, const struct agent_command *command)
 {
     static struct server server; /* big, and there is one */
     (void)signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    server.conf_dir = conf_dir;
+    server.source = (struct configuration_source){conf_dir, command, -1};
     if (!start(&server))
         return 1; /* nothing was served yet: the system takes everything back */
     if (geteuid() == 0)
@@ -500,4 +631,14 @@ int server_run(const char *conf_dir)
     (void)uv_run(&server.loop, UV_RUN_DEFAULT);
     stop(&server);
     return 0;
+}
+
+int server_run(const char *conf_dir)
+{
+    return run(conf_dir, NULL);
+}
+
+int server_run_agent(const char *conf_dir, const struct agent_command *command)
+{
+    return run(conf_dir, command);
 }

@@ -6,12 +6,19 @@
 #ifndef CERTFERRY_SERVER_H
 #define CERTFERRY_SERVER_H
 
+#include <stdbool.h>
+
+struct agent_command; /* snapshot_agent.h */
+
 /* Serves until SIGTERM or SIGINT. Returns the exit status: 0 drained in order, 1 could not start.
  */
 int server_run(const char *conf_dir);
 
-/* Builds the whole configuration, prints every mistake on stderr. 0 when there is none, 1
- * otherwise. */
-int server_check(const char *conf_dir);
+/* Asks the certferry that runs with this configuration to drain; `wait`: until it has ended.
+ * Returns the exit status. */
+int server_drain(const char *conf_dir, bool wait);
+
+/* The same for certferry agent; `conf_dir` NULL: no directory. */
+int server_run_agent(const char *conf_dir, const struct agent_command *command);
 
 #endif

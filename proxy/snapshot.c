@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "conf/private_file.h"
 #include "conf/settings.h"
+#include "proxy/snapshot_upstream.h"
 
 enum {
     DESCRIPTORS_RESERVED = 128, /* listeners, logs, DNS, idle origins' margin */
@@ -69,6 +71,8 @@ static void build_policy(struct snapshot *s, const struct settings *st, struct s
         add_rules(rules, st, e);
         struct policy_options o = {
             .rules = rules,
+            .any_host = st->role == SETTINGS_AGENT && st->allowed_domains.count == 0 &&
+                        st->allowed_hosts.count == 0,
             .connect_ports = connect_ports,
             .connect_port_count = st->allowed_connect_ports.count,
             .http_ports = http_ports,
@@ -161,15 +165,6 @@ static const char *instance_name(void)
         (void)snprintf(name, sizeof name, "certferry-%08x", id);
     }
     return name;
-}
-
-/* When this process began: a reload is no new start. */
-static int64_t instance_started(void)
-{
-    static int64_t started;
-    if (started == 0)
-        started = (int64_t)time(NULL);
-    return started;
 }
 
 /* A pseudonym of Via is a token here (RFC 9110 section 7.6.3), and a string of Proxy-Status needs
@@ -330,59 +325,70 @@ static void build_limits(struct snapshot *s, const struct settings *st)
 
 /* ---- failover.properties ---- */
 
-static void build_advertised(struct snapshot *s, const struct settings *st,
-                             struct settings_errors *e)
+static void build_fleet(struct snapshot *s, const struct settings *st, int dir, uint16_t port,
+                        struct settings_errors *e)
 {
-    struct hostname host;
-    char system_name[256] = "";
-    const char *why = NULL;
-    const char *text = st->advertise_host;
-    if (text[0] == '\0' && gethostname(system_name, sizeof system_name - 1) == 0)
-        text = system_name;
-    if (hostname_parse(&host, span_of(text), &why) != 0) {
-        if (st->advertise_host[0] != '\0')
-            settings_error(e, settings_where(st, "advertise.host"), "\"%s\": %s", text, why);
-        (void)hostname_parse(&host, SPAN("localhost"), NULL);
-    }
-    (void)snprintf(s->advertise_host, sizeof s->advertise_host, "%s", host.text);
-}
-
-static void add_peer(struct snapshot *s, const struct settings *st, const char *url,
-                     struct settings_errors *e)
-{
-    struct member m;
-    const char *why = NULL;
-    if (roster_parse_member(&m, url, &why) != 0) {
-        settings_error(e, settings_where(st, "peers"), "\"%s\": %s", url, why);
+    s->fleet = fleet_plan_create(st, dir, port, e);
+    if (s->fleet == NULL)
         return;
-    }
-    m.state = MEMBER_UNKNOWN;
-    if (roster_add(s->roster, &m) == -ENOSPC)
-        settings_error(e, settings_where(st, "peers"), "more than %d members", ROSTER_MEMBERS_MAX);
-}
-
-static void build_roster(struct snapshot *s, const struct settings *st, uint16_t port,
-                         struct settings_errors *e)
-{
-    build_advertised(s, st, e);
-    if (strlen(st->zone) >= sizeof s->zone)
-        settings_error(e, settings_where(st, "zone"), "longer than %zu octets", sizeof s->zone - 1);
-    (void)snprintf(s->zone, sizeof s->zone, "%.63s", st->zone);
+    const struct member *self = fleet_plan_options(s->fleet)->self;
+    (void)snprintf(s->advertise_host, sizeof s->advertise_host, "%s", self->host);
+    (void)snprintf(s->zone, sizeof s->zone, "%s", self->zone);
     s->roster_ttl_seconds = (unsigned)(st->roster_ttl / 1000);
-    s->roster = roster_create();
-    if (s->roster == NULL)
+}
+
+/* A file of PEM; a file that is not wanted is empty. The text is the caller's to wipe. */
+static int read_pem(struct buf *text, const struct settings *st, const char *key, const char *path,
+                    int dir, unsigned flags, struct settings_errors *e)
+{
+    const char *why = "";
+    buf_init(text, SIGNATURE_PEM_MAX + 1);
+    if (path[0] == '\0')
+        return 0;
+    int rc = private_file_read(dir, path, flags, text, &why);
+    if (rc != 0)
+        settings_error(e, settings_where(st, key), "\"%s\": %s", path,
+                       rc == -EPERM    ? why
+                       : rc == -EISDIR ? "is no regular file"
+                                       : strerror(-rc));
+    return rc;
+}
+
+static void build_signature(struct snapshot *s, const struct settings *st, int dir,
+                            struct settings_errors *e)
+{
+    struct buf key, certificates;
+    const char *why = "out of memory";
+    const char *key_path = st->document_sign_key, *path = st->document_sign_cert;
+    if (key_path[0] == '\0' && path[0] != '\0')
+        settings_error(e, settings_where(st, "document.sign.cert"),
+                       "\"%s\" without document.sign.key: name the key too, or none", path);
+    if (key_path[0] == '\0')
         return;
-    struct member self = {.protocol = MEMBER_HTTP_CONNECT,
-                          .port = port,
-                          .weight = 100,
-                          .self = true,
-                          .state = MEMBER_UP,
-                          .started = instance_started()};
-    (void)snprintf(self.host, sizeof self.host, "%s", s->advertise_host);
-    (void)snprintf(self.zone, sizeof self.zone, "%s", s->zone);
-    (void)roster_add(s->roster, &self);
-    for (size_t i = 0; i < st->peers.count; i++)
-        add_peer(s, st, st->peers.item[i], e);
+    int rc = read_pem(&key, st, "document.sign.key", key_path, dir, PRIVATE_FILE_SECRET, e);
+    int cert_rc = read_pem(&certificates, st, "document.sign.cert", path, dir, 0, e);
+    if (rc == 0 && cert_rc == 0 && path[0] != '\0' && buf_len(&certificates) == 0)
+        settings_error(e, settings_where(st, "document.sign.cert"), "\"%s\" is empty", path);
+    else if (rc == 0 && cert_rc == 0 &&
+             signature_key_create(&s->sign_key, buf_span(&key), buf_span(&certificates), &why) != 0)
+        settings_error(e, settings_where(st, "document.sign.key"), "\"%s\"%s%s: %s", key_path,
+                       path[0] != '\0' ? " with " : "", path, why);
+    if (buf_len(&key) > 0)
+        explicit_bzero(buf_head(&key), buf_len(&key));
+    buf_release(&key);
+    buf_release(&certificates);
+}
+
+/* What is at the place now shows at start only. */
+static void check_control_socket(const struct settings *st, struct settings_errors *e)
+{
+    const char *path = st->control_socket;
+    if (path[0] != '\0' && path[0] != '/')
+        settings_error(e, settings_where(st, "control.socket"),
+                       "\"%s\" is no full path: it must begin with /", path);
+    else if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+        settings_error(e, settings_where(st, "control.socket"), "longer than %zu octets",
+                       sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
 }
 
 /* ---- the whole ---- */
@@ -396,13 +402,19 @@ struct snapshot *snapshot_build(const struct settings *settings, int dir, uint16
         atomic_init(&s->refs, 1);
         build_policy(s, settings, errors);
         build_dial(s, settings, errors);
+        s->parents = settings->role == SETTINGS_AGENT
+                         ? parents_create(&(struct parents_options){0}) /* never direct */
+                         : snapshot_upstream(settings, dir, errors);
         build_resolver(s, settings, errors);
         build_users(s, settings, dir, errors);
         build_session(s, settings, errors);
         build_limits(s, settings);
-        build_roster(s, settings, port, errors);
+        check_control_socket(settings, errors);
+        build_signature(s, settings, dir, errors);
+        build_fleet(s, settings, dir, port, errors);
     }
-    if (s == NULL || s->policy == NULL || s->roster == NULL || s->raw_ports == NULL ||
+    bool cut_off = s != NULL && settings->role == SETTINGS_AGENT && s->parents == NULL;
+    if (s == NULL || cut_off || s->policy == NULL || s->fleet == NULL || s->raw_ports == NULL ||
         s->resolver_servers == NULL || s->balancers == NULL)
         settings_error(errors, "configuration", "out of memory");
     if (errors->count == before)
@@ -424,13 +436,14 @@ void snapshot_unref(struct snapshot *s)
         return;
     if (s->policy != NULL)
         policy_destroy(s->policy);
-    if (s->roster != NULL)
-        roster_unref(s->roster);
+    parents_unref(s->parents);
+    fleet_plan_destroy(s->fleet);
     free(s->resolver_servers);
     free(s->raw_ports);
     free(s->balancers);
     if (s->users != NULL)
         users_destroy(s->users);
+    signature_key_destroy(s->sign_key);
     free(s);
 }
 

@@ -11,19 +11,21 @@
 #include <stdatomic.h>
 
 #include "allowlist/policy.h"
-#include "failover/roster.h"
+#include "failover/signature.h"
 #include "proxy/net/resolver.h"
 #include "proxy/session/session.h"
 #include "proxy/session/upstream_pool.h"
+#include "proxy/snapshot_fleet.h"
 
 struct settings;
 struct settings_errors;
 
 struct snapshot {
     atomic_uint refs;
-    unsigned generation;   /* 0 at start, counted up by each reload; set before it is shared */
-    struct policy *policy; /* owned */
-    struct roster *roster; /* counted */
+    unsigned generation;      /* 0 at start, counted up by each reload; set before it is shared */
+    struct policy *policy;    /* owned */
+    struct parents *parents;  /* counted; NULL: everything goes direct */
+    struct fleet_plan *fleet; /* owned; of the roster */
     struct session_options session;
     struct upstream_pool_options pool;
     size_t pipes_max;   /* of each worker */
@@ -34,6 +36,7 @@ struct snapshot {
     struct prefix *balancers;     /* owned */
     struct users *users;          /* owned; NULL: no password is asked for */
     struct authentication_options authentication;
+    struct signature_key *sign_key; /* owned; NULL: documents are not signed */
     char advertise_host[HOSTNAME_MAX + 1];
     char zone[64];
     unsigned roster_ttl_seconds;

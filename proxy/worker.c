@@ -23,6 +23,8 @@ struct worker {
     struct session_context ctx;
     struct control_facts facts;
     struct snapshot *snapshot; /* in use */
+    struct roster *roster;     /* in use; NULL: none, as in an agent */
+    struct parents *parents; /* given by worker_use_parents(): before the snapshot's; NULL: none */
     struct listener *listener[LISTENERS_MAX];
     size_t listener_count;
     struct metrics metrics;
@@ -31,6 +33,8 @@ struct worker {
 
     pthread_mutex_t lock; /* the mailbox: the newest of each kind counts */
     struct snapshot *next;
+    struct parents *next_parents; /* NULL: none have come since */
+    struct roster *next_roster;   /* the same */
     bool drain, close_sessions;
     unsigned generation; /* of the snapshot in force */
     bool gone;           /* the loop is closing: nobody may wake it any more */
@@ -41,7 +45,11 @@ struct worker {
 static const char *not_ready(void *arg)
 {
     struct worker *w = arg;
-    return w->ctx.draining ? "shutting down" : NULL;
+    if (w->ctx.draining || atomic_load_explicit(w->shared->leaving, memory_order_relaxed))
+        return "shutting down";
+    if (w->shared->agent != NULL && atomic_load(&w->shared->agent->usable) == 0)
+        return "no sensor is usable";
+    return reach_state(w->shared->reach) == REACH_SHUT ? "no way out" : NULL;
 }
 
 static int serve_document(struct worker *w, struct document *kept, struct control_document *doc,
@@ -53,8 +61,9 @@ static int serve_document(struct worker *w, struct document *kept, struct contro
             .identifier = w->snapshot->advertise_host,
             .zone = w->snapshot->zone,
             .version = CERTFERRY_VERSION,
-            .roster = w->snapshot->roster,
+            .roster = w->roster,
             .policy = w->snapshot->policy,
+            .sign_key = w->snapshot->sign_key,
             .ttl_seconds = w->snapshot->roster_ttl_seconds,
             .now = now,
         };
@@ -65,7 +74,8 @@ static int serve_document(struct worker *w, struct document *kept, struct contro
         document_release(kept);
         *kept = fresh;
     }
-    *doc = (struct control_document){{kept->text, kept->length}, kept->etag, kept->max_age};
+    *doc = (struct control_document){
+        {kept->text, kept->length}, kept->etag, kept->max_age, kept->signature};
     return 0;
 }
 
@@ -94,23 +104,27 @@ static int tell_metrics(void *arg, struct buf *out)
             line_writer_dropped(w->shared->access_log));
     if (rc == 0)
         rc = snapshot_print_limits(out, w->snapshot, admission_total(w->shared->admission));
+    if (rc == 0 && w->ctx.parents.list != NULL)
+        rc = parents_print(out, w->ctx.parents.list);
+    if (rc == 0 && w->shared->agent != NULL)
+        rc = agent_print_gauges(out, w->shared->agent);
     if (rc == 0)
         rc = metrics_print_gauge(out, "auth_pending",
                                  "Password checks counted against auth.pending.max",
                                  authentication_pending(w->shared->authentication));
     if (rc == 0)
-        rc = buf_printf(
-            out,
-            "# HELP certferry_roster_members Members of the roster, this proxy included.\n"
-            "# TYPE certferry_roster_members gauge\n"
-            "certferry_roster_members %zu\n"
-            "# HELP certferry_start_time_seconds Start of the process, Unix time.\n"
-            "# TYPE certferry_start_time_seconds gauge\n"
-            "certferry_start_time_seconds %" PRId64 "\n"
-            "# HELP certferry_info The running version.\n"
-            "# TYPE certferry_info gauge\n"
-            "certferry_info{version=\"%s\"} 1\n",
-            roster_count(w->snapshot->roster), w->shared->started, CERTFERRY_VERSION);
+        rc = metrics_print_gauge(out, "ready", "Whether /readyz says so", not_ready(w) == NULL);
+    if (rc == 0)
+        rc = buf_printf(out,
+                        "# HELP certferry_start_time_seconds Start of the process, Unix time.\n"
+                        "# TYPE certferry_start_time_seconds gauge\n"
+                        "certferry_start_time_seconds %" PRId64 "\n"
+                        "# HELP certferry_info The running version.\n"
+                        "# TYPE certferry_info gauge\n"
+                        "certferry_info{version=\"%s\"} 1\n",
+                        w->shared->started, CERTFERRY_VERSION);
+    if (rc == 0 && w->roster != NULL)
+        rc = fleet_print_status(out, w->roster, w->shared->fleet);
     return rc;
 }
 
@@ -148,6 +162,7 @@ static void apply_snapshot(struct worker *w, struct snapshot *next)
     struct snapshot *old = w->snapshot;
     w->snapshot = next;
     w->ctx.options = &next->session;
+    parents_use_list(&w->ctx.parents, w->parents != NULL ? w->parents : next->parents);
     upstream_pool_reload(w->ctx.pool, &next->pool);
     pipes_set_limits(w->ctx.pipes, next->pipes_max, next->pipe_octets);
     document_release(&w->pvd);
@@ -161,6 +176,21 @@ static void apply_snapshot(struct worker *w, struct snapshot *next)
     w->generation = next->generation;
     (void)pthread_mutex_unlock(&w->lock);
     w->shared->on_reloaded(w->shared->arg);
+}
+
+static void apply_parents(struct worker *w, struct parents *next)
+{
+    parents_unref(w->parents);
+    w->parents = next;
+    parents_use_list(&w->ctx.parents, next);
+}
+
+static void apply_roster(struct worker *w, struct roster *next)
+{
+    roster_unref(w->roster);
+    w->roster = next;
+    document_release(&w->pvd);
+    document_release(&w->pac);
 }
 
 static void close_listeners(struct worker *w)
@@ -202,11 +232,19 @@ static void on_wake(uv_async_t *async)
     (void)pthread_mutex_lock(&w->lock);
     struct snapshot *next = w->next;
     bool drain = w->drain, close_sessions = w->close_sessions;
+    struct parents *next_parents = w->next_parents;
+    struct roster *next_roster = w->next_roster;
     w->next = NULL;
+    w->next_parents = NULL;
+    w->next_roster = NULL;
     (void)pthread_mutex_unlock(&w->lock);
 
+    if (next_roster != NULL) /* first: when a snapshot is told to be in force, its peers are too */
+        apply_roster(w, next_roster);
     if (next != NULL)
         apply_snapshot(w, next);
+    if (next_parents != NULL)
+        apply_parents(w, next_parents);
     session_collect(&w->ctx);
     if (drain && !w->ctx.draining) {
         close_listeners(w);
@@ -240,6 +278,7 @@ static int open_loop(struct worker *w)
     w->ctx.scratch = malloc(SCRATCH_OCTETS);
     if (w->ctx.pool == NULL || w->ctx.pipes == NULL || w->ctx.scratch == NULL)
         return -ENOMEM;
+    parents_use_list(&w->ctx.parents, w->snapshot->parents);
     upstream_pool_reload(w->ctx.pool, &w->snapshot->pool);
     pipes_set_limits(w->ctx.pipes, w->snapshot->pipes_max, w->snapshot->pipe_octets);
     return 0;
@@ -272,6 +311,8 @@ static void on_granted(void *arg)
 static void fill_context(struct worker *w, unsigned number)
 {
     w->facts = (struct control_facts){w, not_ready, tell_pvd, tell_pac, tell_metrics};
+    if (w->shared->agent != NULL)
+        w->facts.pvd = w->facts.pac = NULL;
     w->ctx = (struct session_context){
         .options = &w->snapshot->session,
         .metrics = &w->metrics,
@@ -280,6 +321,7 @@ static void fill_context(struct worker *w, unsigned number)
         .pacing = w->shared->pacing,
         .paced = {.wake = on_granted, .arg = w},
         .authentication = w->shared->authentication,
+        .reach = w->shared->reach,
         .facts = &w->facts,
         .worker = number,
         .scratch_octets = SCRATCH_OCTETS,
@@ -350,6 +392,26 @@ void worker_reload(struct worker *w, struct snapshot *snapshot)
         snapshot_unref(unseen);
 }
 
+void worker_use_parents(struct worker *w, struct parents *parents)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    struct parents *unseen = w->next_parents;
+    w->next_parents = parents_ref(parents);
+    wake(w);
+    (void)pthread_mutex_unlock(&w->lock);
+    parents_unref(unseen);
+}
+
+void worker_publish(struct worker *w, struct roster *roster)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    struct roster *unseen = w->started ? w->next_roster : w->roster;
+    *(w->started ? &w->next_roster : &w->roster) = roster_ref(roster);
+    wake(w);
+    (void)pthread_mutex_unlock(&w->lock);
+    roster_unref(unseen);
+}
+
 unsigned worker_generation(struct worker *w)
 {
     (void)pthread_mutex_lock(&w->lock);
@@ -380,6 +442,11 @@ void worker_join(struct worker *w)
         (void)pthread_join(w->thread, NULL);
     if (w->next != NULL)
         snapshot_unref(w->next);
+    parents_use_list(&w->ctx.parents, NULL);
+    parents_unref(w->next_parents);
+    roster_unref(w->next_roster);
+    roster_unref(w->roster);
+    parents_unref(w->parents);
     snapshot_unref(w->snapshot);
     document_release(&w->pvd);
     document_release(&w->pac);

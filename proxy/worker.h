@@ -8,19 +8,26 @@
 #ifndef CERTFERRY_WORKER_H
 #define CERTFERRY_WORKER_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/agent.h"
 #include "proxy/base/line_writer.h"
 #include "proxy/base/metrics.h"
+#include "proxy/net/reach.h"
 #include "proxy/session/admission.h"
 #include "proxy/snapshot.h"
 
 /* What all workers have in common; outlives them. */
 struct worker_shared {
+    const struct agent_gauges *agent; /* of certferry agent; NULL: a sensor */
+    const struct fleet_status *fleet; /* of a sensor; NULL: an agent */
     struct admission *admission;
     struct pacing *pacing;
     struct authentication *authentication;
+    struct reach *reach;
+    atomic_bool *leaving; /* the roster: not ready, though all is served */
     struct line_writer *access_log;
     struct metrics **metrics; /* of all workers */
     size_t worker_count;
@@ -45,6 +52,13 @@ int worker_start(struct worker *w);
 
 /* From the next round of its loop on `snapshot` (a reference is taken) counts. */
 void worker_reload(struct worker *w, struct snapshot *snapshot);
+
+/* From then on `roster` (a reference is taken) is what the documents tell. Also before
+ * worker_start(). */
+void worker_publish(struct worker *w, struct roster *roster);
+
+/* From then on `parents` (a reference is taken) are the next hops, whatever snapshots say. */
+void worker_use_parents(struct worker *w, struct parents *parents);
 
 /* The generation of the snapshot in force; UINT_MAX when the loop is over and takes no more. */
 unsigned worker_generation(struct worker *w);

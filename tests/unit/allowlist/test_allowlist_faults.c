@@ -113,7 +113,8 @@ static bool policy_made(void)
     faults_pause();
     struct rules *rules = rules_made(&added);
     faults_resume();
-    struct policy_options o = {rules, connect, 1, http, 2, &local, 1, &local, 1, &local, 1, 0};
+    struct policy_options o = {rules,  connect, 1,      http, 2, &local, 1,
+                               &local, 1,       &local, 1,    0, false};
     struct policy *p = policy_create(&o);
     if (p == NULL) {
         /* The rules are still ours, and whole. */

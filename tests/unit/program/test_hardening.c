@@ -117,6 +117,21 @@ static long attempt_make_file(void)
     return syscall(SYS_openat, AT_FDCWD, "/tmp", O_RDONLY | O_CREAT | O_TRUNC, 0600);
 }
 
+/* As the roster on disk is written: only where there is nothing yet. */
+static long attempt_new_file(void)
+{
+    long fd = syscall(SYS_openat, AT_FDCWD, "/tmp",
+                      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    return fd < 0 && errno == EEXIST ? 0 : fd; /* it may try */
+}
+
+static long attempt_replace(void)
+{
+    long rc = syscall(SYS_renameat, AT_FDCWD, "/tmp/certferry-no-such-file", AT_FDCWD,
+                      "/tmp/certferry-no-such-file");
+    return rc < 0 && errno == ENOENT ? 0 : rc;
+}
+
 static long attempt_openat2(void)
 {
     uint64_t how[3] = {O_WRONLY, 0, 0};
@@ -125,7 +140,8 @@ static long attempt_openat2(void)
 
 static long attempt_unlink(void)
 {
-    return syscall(SYS_unlinkat, AT_FDCWD, "/tmp/certferry-no-such-file", 0);
+    long rc = syscall(SYS_unlinkat, AT_FDCWD, "/tmp/certferry-no-such-file", 0);
+    return rc < 0 && errno == ENOENT ? 0 : rc; /* it may try */
 }
 
 static long attempt_list(void)
@@ -210,11 +226,13 @@ static const struct {
     {"reading a file", attempt_read_file, {ALLOWED, ALLOWED, REFUSED}},
     {"writing a file", attempt_write_file, {REFUSED, REFUSED, REFUSED}},
     {"making a file", attempt_make_file, {REFUSED, REFUSED, REFUSED}},
+    {"making a file that is not there", attempt_new_file, {ALLOWED, REFUSED, REFUSED}},
+    {"putting a file in another's place", attempt_replace, {ALLOWED, REFUSED, REFUSED}},
     {"opening with openat2", attempt_openat2, {REFUSED, REFUSED, REFUSED}},
-    {"removing a file", attempt_unlink, {REFUSED, REFUSED, REFUSED}},
+    {"removing a file", attempt_unlink, {ALLOWED, REFUSED, REFUSED}}, /* the control socket's */
     {"listing a directory", attempt_list, {ALLOWED, REFUSED, REFUSED}},
-    {"a TCP socket", attempt_tcp, {REFUSED, ALLOWED, REFUSED}},
-    {"a UDP socket over IPv6", attempt_udp_6, {REFUSED, ALLOWED, REFUSED}},
+    {"a TCP socket", attempt_tcp, {ALLOWED, ALLOWED, REFUSED}},
+    {"a UDP socket over IPv6", attempt_udp_6, {ALLOWED, ALLOWED, REFUSED}},
     {"a local socket", attempt_unix, {REFUSED, REFUSED, REFUSED}},
     {"a packet socket", attempt_packet, {REFUSED, REFUSED, REFUSED}},
     {"a netlink socket", attempt_netlink, {REFUSED, REFUSED, REFUSED}},

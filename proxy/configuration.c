@@ -1,0 +1,82 @@
+#include "proxy/configuration.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "proxy/snapshot.h"
+
+void configuration_print_errors(struct settings_errors *errors)
+{
+    for (size_t i = 0; i < errors->count; i++)
+        (void)fprintf(stderr, "%s\n", errors->line[i]);
+    settings_errors_free(errors);
+}
+
+int configuration_open(const char *dir)
+{
+    if (dir == NULL)
+        return -ENOENT;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+bool configuration_load(const struct configuration_source *from, uint16_t port,
+                        struct settings **settings, struct snapshot **snapshot,
+                        struct settings_errors *errors)
+{
+    *snapshot = NULL;
+    *settings = from->command != NULL
+                    ? settings_load_agent(from->fd, from->dir, from->command->listen, errors)
+                    : settings_load(from->fd, from->dir, errors);
+    if (*settings == NULL) {
+        settings_error(errors, "configuration", "out of memory");
+        return false;
+    }
+    if (port == 0)
+        port = (uint16_t)(*settings)->heartbeatport;
+    /* Built also after a mistake in a file, so that one run tells all mistakes. */
+    *snapshot = snapshot_build(*settings, from->fd, port, errors);
+    if (errors->count == 0)
+        return true;
+    if (*snapshot != NULL)
+        snapshot_unref(*snapshot);
+    settings_free(*settings);
+    *settings = NULL;
+    *snapshot = NULL;
+    return false;
+}
+
+bool configuration_load_again(const struct configuration_source *from, uint16_t port,
+                              struct settings **settings, struct snapshot **snapshot,
+                              struct settings_errors *errors)
+{
+    struct configuration_source now = *from;
+    int fd = configuration_open(from->dir);
+    if (fd != -EACCES)
+        now.fd = fd;
+    bool good = configuration_load(&now, port, settings, snapshot, errors);
+    if (fd >= 0)
+        (void)close(fd);
+    return good;
+}
+
+int configuration_check(const char *dir)
+{
+    struct configuration_source from = {.dir = dir, .fd = configuration_open(dir)};
+    struct settings_errors errors = {0};
+    struct settings *settings;
+    struct snapshot *snapshot;
+    bool good = configuration_load(&from, 0, &settings, &snapshot, &errors);
+    if (from.fd >= 0)
+        (void)close(from.fd);
+    if (good) {
+        (void)printf("%s: fine\n", dir);
+        snapshot_unref(snapshot);
+        settings_free(settings);
+    } else {
+        configuration_print_errors(&errors);
+    }
+    return good ? 0 : 1;
+}

@@ -1,0 +1,39 @@
+#include "proxy/control_place.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proxy/base/log.h"
+#include "proxy/hardening.h"
+
+#define DIRECTORY "/run/certferry"
+#define USUAL_PLACE DIRECTORY "/control.sock" /* as in conf/settings.h */
+
+void control_place_prepare(const char *path, const char *user)
+{
+    char why[256];
+    if (geteuid() != 0 || strcmp(path, USUAL_PLACE) != 0)
+        return;
+    /* systemd may have made it already. */
+    const struct passwd *account = hardening_account(user, why, sizeof why);
+    if (account == NULL || (mkdir(DIRECTORY, 0755) != 0 && errno != EEXIST) ||
+        lchown(DIRECTORY, account->pw_uid, account->pw_gid) != 0)
+        return; /* told by whoever needs it */
+}
+
+bool control_place_open(struct control_socket **out, uv_loop_t *loop, const char *path,
+                        const char *where, const struct control_socket_options *options)
+{
+    *out = NULL;
+    int rc = path[0] == '\0' ? 0 : control_socket_open(out, loop, path, options);
+    if (rc == 0)
+        return true;
+    const char *why =
+        rc == -EADDRINUSE ? "another certferry has it, or it is no socket" : uv_strerror(rc);
+    bool usual = strcmp(path, USUAL_PLACE) == 0;
+    log_line(usual ? LOG_NOTICE : LOG_ERROR, "%s: \"%s\": %s%s", where, path, why,
+             usual ? "; certferry drain will not find this one" : "");
+    return usual;
+}
