@@ -152,7 +152,7 @@ class TestFullQueue:
 
     @pytest.fixture
     def plant(self, tmp_path, authority):
-        settings = {"limit.upstream.per.host": "4", "queue.max": "2", "queue.timeout": "2s"}
+        settings = {"limit.upstream.per.host": "4", "queue.max": "2", "queue.timeout": "1s"}
         with Plant(tmp_path / "plant", authority, **settings) as made:
             yield made
 

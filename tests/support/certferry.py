@@ -102,6 +102,8 @@ class Certferry:
     that run a command somewhere else, such as another host.
     """
 
+    command = "serve"
+
     def __init__(self, directory, settings=None, args=(), binary=BINARY, within=(), **variables):
         self.directory = pathlib.Path(directory)
         self.settings = DEFAULTS | (settings or {})
@@ -110,7 +112,7 @@ class Certferry:
         self._held = None
         self._write()
         self.process = subprocess.Popen(
-            [*within, binary, "serve", "--conf", str(self.directory / "conf"), *map(str, args)],
+            [*within, binary, self.command, "--conf", str(self.directory / "conf"), *map(str, args)],
             cwd=self.directory,
             env=programs.environment(self.directory, **(programs.sanitizer_options(SANITIZER_STATUS) | variables)),
             stdin=subprocess.DEVNULL,

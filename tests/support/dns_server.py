@@ -6,18 +6,20 @@ import socket
 import struct
 import threading
 
-TYPES = {1: "A", 28: "AAAA"}
+TYPES = {1: "A", 28: "AAAA", 33: "SRV"}
 NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
 
 
 class DnsServer:
     """
     names: {"ca.enroll.test": ["127.0.0.1", "::1"]}; a key "*.enroll.test" answers for all below it. Everything else
-    does not exist. `mode` for all names, or modes[name] for one: "answer", "silence", "servfail"; `delay` in seconds.
+    does not exist. `services`: SRV records, {"_x._tcp.enroll.test": [(priority, weight, port, target)]}. `mode` for
+    all names, or modes[name] for one: "answer", "silence", "servfail"; `delay` in seconds.
     """
 
     def __init__(self, names=None, ttl=60):
         self.names = dict(names or {})
+        self.services = {}
         self.ttl = ttl
         self.mode = "answer"
         self.modes = {}
@@ -82,17 +84,21 @@ class DnsServer:
         code, records = NOERROR, []
         if mode == "servfail":
             code = SERVFAIL
+        elif name in self.services:
+            records = [(33, service_data(*record)) for record in self.services[name] if kind == "SRV"]
         elif addresses is None:
             code = NXDOMAIN
         else:
             parsed = [ipaddress.ip_address(text) for text in addresses]
-            records = [address.packed for address in parsed if kind == ("A" if address.version == 4 else "AAAA")]
+            wanted = {"A": 4, "AAAA": 6}.get(kind)
+            number = {4: 1, 6: 28}.get(wanted)
+            records = [(number, address.packed) for address in parsed if address.version == wanted]
         flags = 0x8180 | code  # a recursive answer
         head = packet[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0)
         # 0xc00c points at the name in the question, which is repeated as it came (its case may be a cookie).
         lines = b""
-        for data in records:
-            lines += struct.pack("!HHHIH", 0xC00C, 1 if len(data) == 4 else 28, 1, self.ttl, len(data)) + data
+        for number, data in records:
+            lines += struct.pack("!HHHIH", 0xC00C, number, 1, self.ttl, len(data)) + data
         return head + packet[12:end] + lines
 
     def close(self):
@@ -109,6 +115,13 @@ class DnsServer:
 
     def __exit__(self, *_):
         self.close()
+
+
+def service_data(priority, weight, port, target):
+    """RFC 2782; "." is the root."""
+    labels = [label for label in target.split(".") if label]
+    name = b"".join(bytes([len(label)]) + label.encode() for label in labels)
+    return struct.pack("!HHH", priority, weight, port) + name + b"\0"
 
 
 def read_name(packet):
