@@ -135,7 +135,7 @@ static const char *const reader[] = {"getdents64", "faccessat", "faccessat2",
 static const char *const remover[] = {"unlink", "unlinkat"};
 
 /* Keeping the last good roster: a new file is written, synced and renamed. */
-static const char *const keeper[] = {"fsync", "fchmod", "rename", "renameat", "renameat2"};
+static const char *const keeper[] = {"fsync", "fchmod", "renameat", "renameat2"};
 
 static int add(scmp_filter_ctx filter, uint32_t action, const char *const *names, size_t count)
 {

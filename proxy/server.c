@@ -273,7 +273,7 @@ static void on_reload(uv_signal_t *signal, int number)
     reload_fleet(sv, snapshot);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_reload(sv->worker[i], snapshot);
-    reach_check_use(sv->reach_check, snapshot->policy, &snapshot->session.dial);
+    reach_check_use(sv->reach_check, snapshot->policy, snapshot->parents, &snapshot->session.dial);
     (void)resolver_reload(sv->net.resolver, &snapshot->resolver);
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
@@ -412,7 +412,8 @@ static int open_net(struct server *sv)
     sv->reach_check = reach_check_create(&sv->net, on_way_out, sv);
     if (sv->reach_check == NULL)
         return -ENOMEM;
-    reach_check_use(sv->reach_check, sv->snapshot->policy, &sv->snapshot->session.dial);
+    reach_check_use(sv->reach_check, sv->snapshot->policy, sv->snapshot->parents,
+                    &sv->snapshot->session.dial);
     return 0;
 }
 
@@ -490,6 +491,7 @@ static bool start_threads(struct server *sv)
 static void on_parents(void *arg, struct parents *list)
 {
     struct server *sv = arg;
+    reach_check_use(sv->reach_check, sv->snapshot->policy, list, &sv->snapshot->session.dial);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_use_parents(sv->worker[i], list);
 }

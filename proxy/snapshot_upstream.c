@@ -9,6 +9,8 @@
 #include "conf/private_file.h"
 #include "conf/settings.h"
 
+_Static_assert(PARENTS_MAX >= 64, "as many as upstream.proxies may hold");
+
 enum { CREDENTIALS_FILE_MAX = 64 * 1024, CA_FILE_MAX = 4 * 1024 * 1024 };
 
 /* What is written down, until it is a list. */
@@ -20,11 +22,21 @@ struct draft {
     bool tls; /* one of them, at least, is written as https:// */
 };
 
-/* "...@host:port" for messages: whatever stands before the last "@" may be a password. */
+/*
+ * "...@host:port" for messages. Whatever stands before the last "@" may be a password, and so may
+ * the rest when it does not look like a port: a comma in a password makes two entries of one.
+ */
 static const char *without_password(const char *text, char *out, size_t size)
 {
     const char *at = strrchr(text, '@');
-    (void)snprintf(out, size, "%s%.200s", at != NULL ? "...@" : "", at != NULL ? at + 1 : text);
+    const char *shown = at != NULL ? at + 1 : text;
+    const char *slashes = strstr(shown, "//");
+    const char *host = slashes != NULL ? slashes + 2 : shown;
+    const char *port = host[0] == '[' ? strstr(host, "]:") : strchr(host, ':');
+    port = port != NULL && *port == ']' ? port + 1 : port;
+    size_t digits = port != NULL ? strspn(port + 1, "0123456789") : 0;
+    bool plain = digits > 0 && strchr("/;", port[1 + digits]) != NULL; /* or nothing behind them */
+    (void)snprintf(out, size, "%s%.200s", at != NULL ? "...@" : "", plain ? shown : "...");
     return out;
 }
 
@@ -53,7 +65,7 @@ static void add_proxies(struct draft *d, int dir)
         const char *text = d->settings->upstream_proxies.item[i];
         struct parent *p = &d->parent[d->count];
         if (parent_parse(p, span_of(text), &why) != 0) {
-            settings_error(d->errors, where, "\"%s\": %s",
+            settings_error(d->errors, where, "entry %zu, \"%s\": %s", i + 1,
                            without_password(text, shown, sizeof shown), why);
         } else {
             d->tls = d->tls || p->tls;

@@ -56,7 +56,9 @@ static int serve_document(struct worker *w, struct document *kept, struct contro
                           int (*make)(struct document *, const struct document_options *))
 {
     time_t now = time(NULL);
-    if (kept->text == NULL || now >= kept->stale_after) {
+    /* Never fresh for so long: then the clock was put back. */
+    bool ahead = kept->stale_after > now + (time_t)w->snapshot->roster_ttl_seconds;
+    if (kept->text == NULL || now >= kept->stale_after || ahead) {
         struct document_options o = {
             .identifier = w->snapshot->advertise_host,
             .zone = w->snapshot->zone,

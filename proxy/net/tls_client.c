@@ -74,6 +74,9 @@ void tls_client_destroy(struct tls_client *c)
 static bool expect(SSL *ssl, const char *name, const struct addr *literal)
 {
     char text[ADDR_TEXT_MAX];
+    /* RFC 9525: a subject's common name is no host name, and a wildcard is a whole label. */
+    SSL_set_hostflags(ssl,
+                      X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (name != NULL)
         return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
     return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), addr_print(literal, text)) == 1;

@@ -14,6 +14,7 @@ struct reach_check {
     struct reach *reach; /* owned */
     enum reach_state told;
     const struct policy *policy; /* borrowed */
+    struct parents *parents;     /* counted; NULL: everything goes direct */
     struct dial_options dial_options;
     uv_timer_t timer;
     uv_async_t news;   /* the state of `reach` has become another */
@@ -66,14 +67,29 @@ static bool parse_goal(const struct reach_goal *goal, struct hostname *host)
     return hostname_parse(host, span_of(text), NULL) == 0;
 }
 
+static bool is_parent(const struct reach_check *c, const struct hostname *host)
+{
+    for (size_t i = 0; c->parents != NULL && i < parents_count(c->parents); i++) {
+        const struct parent *p = parents_at(c->parents, i);
+        if (p->port == c->goal.port && strcmp(p->host.text, host->text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether a request would still go there, and not to or through a parent instead. */
 static bool is_allowed(const struct reach_check *c, const struct hostname *host)
 {
-    return c->goal.parent ||
-           policy_request(c->policy, host, c->goal.port, PROTOCOL_TUNNEL) == OUTCOME_OK ||
+    if (c->goal.parent)
+        return is_parent(c, host);
+    if (c->parents != NULL && !parents_pass_by(c->parents, host))
+        return false;
+    return policy_request(c->policy, host, c->goal.port, PROTOCOL_TUNNEL) == OUTCOME_OK ||
            policy_request(c->policy, host, c->goal.port, PROTOCOL_OTHER) == OUTCOME_OK;
 }
 
-/* When something is to be tried now, its host; those that a reload has forbidden are left out. */
+/* When something is to be tried now, its host; those that a reload has put out of use are left out.
+ */
 static uint64_t next_goal(struct reach_check *c, struct hostname *host)
 {
     for (;;) {
@@ -147,9 +163,13 @@ struct reach *reach_check_reach(struct reach_check *c)
     return c->reach;
 }
 
-void reach_check_use(struct reach_check *c, const struct policy *policy,
+void reach_check_use(struct reach_check *c, const struct policy *policy, struct parents *parents,
                      const struct dial_options *dial)
 {
+    if (parents != NULL)
+        (void)parents_ref(parents);
+    parents_unref(c->parents);
+    c->parents = parents;
     c->policy = policy;
     c->dial_options = *dial;
     if (c->dial_options.timeout_ms > REACH_CHECK_TIMEOUT_MS)
@@ -184,6 +204,7 @@ static void on_closed(uv_handle_t *handle)
     if (--c->handles > 0)
         return;
     reach_destroy(c->reach);
+    parents_unref(c->parents);
     free(c);
 }
 

@@ -13,6 +13,7 @@
 #include "proxy/net/dial.h"
 #include "proxy/net/netloop.h"
 #include "proxy/net/reach.h"
+#include "proxy/session/parents.h"
 
 enum { REACH_CHECK_TIMEOUT_MS = 5000 };
 
@@ -32,8 +33,9 @@ struct reach *reach_check_reach(struct reach_check *c);
 /* No check goes on. Frees itself on the loop. */
 void reach_check_close(struct reach_check *c);
 
-/* From now on by these. `policy` is borrowed until the next call or reach_check_close(). */
-void reach_check_use(struct reach_check *c, const struct policy *policy,
+/* From now on by these. `policy` is borrowed until the next call or reach_check_close(); of
+ * `parents` (NULL: everything goes direct) a reference is taken. */
+void reach_check_use(struct reach_check *c, const struct policy *policy, struct parents *parents,
                      const struct dial_options *dial);
 
 #endif

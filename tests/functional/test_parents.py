@@ -606,6 +606,8 @@ MISTAKES = [
     ({"upstream.proxies": "http://a:1,http://A.:1"}, "twice"),
     ({"upstream.proxies": "http://secret@a:1"}, "user:password"),
     ({"upstream.proxies": "http://u:%zz@a:1"}, "hexadecimal"),
+    ({"upstream.proxies": "http://u:secret,rest@a:1"}, "entry 1"),
+    ({"upstream.proxies": "http://u:secret%40a:1"}, "entry 1"),
     ({"upstream.proxies": "http://a%3Ab:secret@a:1"}, "colon in the user"),
     ({"no.proxy": "*"}, "leave upstream.proxies empty"),
     ({"no.proxy": "10.0.0.1/8"}, "behind the prefix"),

@@ -45,9 +45,13 @@ class Herd:
                 client.wait(agents if kind == "agent" else others)
 
     def happens(self, act):
-        """Something that cuts what is open at this moment; it is done when this returns."""
+        """
+        Something that cuts what is open at this moment; it is done when this returns. One more client begins then: the
+        others may all hold a tunnel that is lost.
+        """
         act()
         self.happened = time.monotonic()
+        self.kinds["agent"].insert(0, self.plant.by_agent())
 
     def figures(self, event):
         """

@@ -78,7 +78,7 @@ static int setup(void **state)
     check = reach_check_create(&net, on_change, &lost);
     assert_non_null(check);
     reach = reach_check_reach(check);
-    reach_check_use(check, policy, &dial);
+    reach_check_use(check, policy, NULL, &dial);
     return 0;
 }
 
@@ -164,14 +164,29 @@ static void test_guard_is_asked(void **state)
     struct reach_goal goal = goal_of("127.0.0.1", port, false);
     struct policy *strict = policy_of("127.0.0.1", "10.0.0.0/8");
     (void)state;
-    reach_check_use(check, strict, &dial);
+    reach_check_use(check, strict, NULL, &dial);
     shut_by(&goal);
     struct reach_goal next;
     while (reach_next_check(reach, clock_ms() + 2 * REACH_CHECK_MS, &next) != UINT64_MAX)
         (void)uv_run(&loop, UV_RUN_ONCE); /* until it is forgotten */
     assert_false(has_caller());
-    reach_check_use(check, policy, &dial);
+    reach_check_use(check, policy, NULL, &dial);
     policy_destroy(strict);
+}
+
+/* A list of one parent on 127.0.0.1. */
+static struct parents *parents_on(uint16_t at)
+{
+    struct parents_options o = {.attempt_ms = 1000, .retry_after_ms = 1000, .retry_max_ms = 1000};
+    struct parents *list = parents_create(&o);
+    struct parent one;
+    char url[64];
+    const char *why;
+    assert_non_null(list);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u", (unsigned)at);
+    assert_int_equal(parent_parse(&one, span_of(url), &why), 0);
+    assert_int_equal(parents_add(list, &one), 0);
+    return list;
 }
 
 /* A parent is exempt from guard and rules. */
@@ -179,12 +194,14 @@ static void test_parent(void **state)
 {
     struct reach_goal goal = goal_of("127.0.0.1", port, true);
     struct policy *strict = policy_of("ca.example.com", "10.0.0.0/8");
+    struct parents *list = parents_on(port);
     (void)state;
-    reach_check_use(check, strict, &dial);
+    reach_check_use(check, strict, list, &dial);
+    parents_unref(list);
     shut_by(&goal);
     wait_open();
     assert_true(has_caller());
-    reach_check_use(check, policy, &dial);
+    reach_check_use(check, policy, NULL, &dial);
     policy_destroy(strict);
 }
 
@@ -194,12 +211,38 @@ static void test_forbidden_by_a_reload(void **state)
     struct reach_goal goal = goal_of("127.0.0.1", port, false);
     struct policy *other = policy_of("ca.example.com", "127.0.0.0/8");
     (void)state;
-    reach_check_use(check, other, &dial);
+    reach_check_use(check, other, NULL, &dial);
     shut_by(&goal);
     wait_open();
     assert_false(has_caller());
-    reach_check_use(check, policy, &dial);
+    reach_check_use(check, policy, NULL, &dial);
     policy_destroy(other);
+}
+
+/* One that is none any more is not called, whatever the guard would say. */
+static void test_former_parent(void **state)
+{
+    struct reach_goal goal = goal_of("127.0.0.1", port, true);
+    struct parents *list = parents_on(port == 65535 ? 1 : (uint16_t)(port + 1));
+    (void)state;
+    reach_check_use(check, policy, list, &dial);
+    parents_unref(list);
+    shut_by(&goal);
+    wait_open();
+    assert_false(has_caller());
+}
+
+/* Behind parents nobody else is called, although the policy lets requests go there. */
+static void test_origin_behind_parents(void **state)
+{
+    struct reach_goal goal = goal_of("127.0.0.1", port, false);
+    struct parents *list = parents_on(port);
+    (void)state;
+    reach_check_use(check, policy, list, &dial);
+    parents_unref(list);
+    shut_by(&goal);
+    wait_open();
+    assert_false(has_caller());
 }
 
 static void test_refused_by_somebody(void **state)
@@ -218,7 +261,7 @@ static void test_closed_while_trying(void **state)
     struct reach_goal goal = goal_of("name.example.com", port, false);
     struct policy *names = policy_of("name.example.com", "127.0.0.0/8");
     (void)state;
-    reach_check_use(check, names, &dial);
+    reach_check_use(check, names, NULL, &dial);
     shut_by(&goal);
     (void)uv_run(&loop, UV_RUN_NOWAIT); /* the look-up begins */
     reach_check_close(check);
@@ -236,6 +279,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_guard_is_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_forbidden_by_a_reload, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_former_parent, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_origin_behind_parents, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused_by_somebody, setup, teardown),
         cmocka_unit_test_setup_teardown(test_closed_while_trying, setup, teardown),
     };

@@ -48,7 +48,7 @@ static bool check_run(void)
     faults_resume();
     assert_non_null(c);
     struct reach *reach = reach_check_reach(c);
-    reach_check_use(c, policy, &dial);
+    reach_check_use(c, policy, NULL, &dial);
     reach_note(reach, now - 30000, &goal, OUTCOME_OK);
     for (uint64_t i = 0; i < REACH_TRIES; i++)
         reach_note(reach, now - 20000 + i * 5000, &goal, OUTCOME_CONNECT_TIMEOUT);
