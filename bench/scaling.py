@@ -2,9 +2,10 @@
 Whether more processors carry more: the same work through a proxy with 1, 2, ... of them.
 
 Load and origin need processors too, and share what the proxy leaves. Where they cannot fill it ("load" in the table),
-the rate says nothing about the proxy: then look at what an operation costs and whether all workers do their part. A
-proxy that waits now and then wakes up more often for the same work, so that costs rise with idleness alone; the bare
-relay beside it shows how much.
+the rate says nothing about the proxy: then look at what an operation costs and whether all workers do their part. What
+they have counts for the cost too: with one processor less for them a stream through one and the same proxy costs up to
+twice as much, as octets wait longer and are moved in smaller pieces. So each count of processors is compared with one
+processor beside the same load.
 """
 
 import os
@@ -16,7 +17,7 @@ import report
 MODES = ("connect", "getnew", "get1k", "both64")
 AGAINST = ("trafficserver", "haproxy", "nginx", "relay", "relay-200")
 AT_MOST = 8
-CONNECTIONS = 64  # for each processor of the proxy: the kernel deals kept ones out at random
+CONNECTIONS = 64  # for each processor compared: the kernel deals kept ones out at random
 FULL = 0.95  # of its processors' time: the proxy is the limit
 
 
@@ -26,10 +27,10 @@ def _workers(before, after, count):
     return ran[0] * len(ran) / sum(ran) if ran and sum(ran) else 0.0
 
 
-def _measure(bench, mode, proxy):
+def _measure(bench, mode, proxy, count):
     before = proxy.thread_times()
     how = ["--seconds", str(bench.args.seconds)]
-    connections = mode.connections if mode.per == modes.GIGABYTE else CONNECTIONS * bench.cores
+    connections = mode.connections if mode.per == modes.GIGABYTE else CONNECTIONS * count
     result = bench.load(mode, proxy, *how, connections=connections)
     return result | {"uneven": _workers(before, proxy.thread_times(), bench.cores)} if result else None
 
@@ -46,17 +47,18 @@ def _summary(mode, results, count):
 
 
 def _rows(mode, name, found):
-    lines, first = [], None
-    for count, results in found.items():
-        s = _summary(mode, results, count)
-        first = first or s
-        share = s["cost"] / first["cost"]
+    lines = []
+    for count, by_cores in found.items():
+        if count not in by_cores or 1 not in by_cores:
+            continue
+        s, one = _summary(mode, by_cores[count], count), _summary(mode, by_cores[1], 1)
+        share = s["cost"] / one["cost"]
         verdict = "" if count == 1 or name != "certferry" else (
             f"  cost {report.judge(share, modes.GROWTH)}, even {report.judge(s['uneven'], modes.EVEN)}")
         limit = "proxy" if s["busy"] >= FULL else "load"
         lines.append(
             f"  {name if count == 1 else '':15}{count:>5}{report.number(s['cost']):>9}{share:>9.2f}"
-            f"{report.number(s['rate']):>9}{s['rate'] / first['rate']:>9.2f}{100 * s['busy']:>8.0f}%"
+            f"{report.number(s['rate']):>9}{s['rate'] / one['rate']:>9.2f}{100 * s['busy']:>8.0f}%"
             f"{s['uneven']:>10.2f}{limit:>7}{verdict}"
         )
     return lines
@@ -81,22 +83,25 @@ def cores(bench):
     if not bench.args.chosen:
         bench.args.against = list(AGAINST)
     for number in range(bench.args.rounds):
-        for count in counts:
-            print(f"bench: round {number + 1} of {bench.args.rounds}, {count} processors", file=sys.stderr, flush=True)
+        for count, own in [(count, own) for count in counts for own in sorted({1, count})]:
+            print(f"bench: round {number + 1} of {bench.args.rounds}, {own} of {count} processors", file=sys.stderr,
+                  flush=True)
             bench.stop()
-            bench.use_cores(count, together=True)
+            bench.use_cores(own, together=count)
             bench.start_origins()
             running = [p for p in bench.proxies if p.command and p.name != "certferry-raw" and bench.start(p)]
             for mode in those:
                 for proxy in [p for p in running if mode.through(p)]:
-                    result = _measure(bench, mode, proxy)
+                    result = _measure(bench, mode, proxy, count)
                     if result:
-                        found[mode.name].setdefault(proxy.name, {}).setdefault(count, []).append(result)
+                        by_cores = found[mode.name].setdefault(proxy.name, {}).setdefault(count, {})
+                        by_cores.setdefault(own, []).append(result)
     bench.stop()
     lines = []
     for mode in those:
         lines += _table(mode, found[mode.name]) + [""]
     return lines + [
-        "of one: cost as a share of the cost on one processor. busy: processor time of the proxy in a second, as a",
-        "share of its processors. uneven: the busiest worker as a share of the mean. limit: who had no time left.",
+        "of one, times: cost and rate as a share of those on one processor beside the same load. busy: processor time of",
+        "the proxy in a second, as a share of its processors. uneven: the busiest worker as a share of the mean. limit:",
+        "who had no time left.",
     ], found

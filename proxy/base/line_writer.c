@@ -13,7 +13,7 @@
 #include "proxy/base/clock.h"
 
 enum {
-    GATHER_MS = 20,       /* lines that come so soon behind the first are written with it */
+    GATHER_MS = 20,       /* lines that come so soon behind another are written with it */
     GATHER_OCTETS = 65536 /* unless there are so many */
 };
 
@@ -64,15 +64,10 @@ static void write_all(struct line_writer *w, struct span text)
     }
 }
 
-/* Under the lock: until a batch is there. To wake for each line would cost more than the line. */
-static void gather(struct line_writer *w)
+/* Under the lock: until it is time for a batch. */
+static void wait_for_more(struct line_writer *w)
 {
     struct timespec until;
-    while (buf_len(&w->queue) == 0 && !w->ending) {
-        w->asleep = true;
-        (void)pthread_cond_wait(&w->news, &w->lock);
-    }
-    w->asleep = false;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += GATHER_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000;
@@ -80,6 +75,23 @@ static void gather(struct line_writer *w)
     while (buf_len(&w->queue) < GATHER_OCTETS && !w->ending &&
            pthread_cond_timedwait(&w->news, &w->lock, &until) == 0) {
     }
+}
+
+/*
+ * Under the lock: until a batch is there. To wake for each line would cost more than the line, and
+ * so would a wake-up for each batch: while lines come, the thread looks by itself, and only a first
+ * line after GATHER_MS without any must wake it.
+ */
+static void gather(struct line_writer *w)
+{
+    wait_for_more(w);
+    if (buf_len(&w->queue) > 0 || w->ending)
+        return;
+    w->asleep = true;
+    while (buf_len(&w->queue) == 0 && !w->ending)
+        (void)pthread_cond_wait(&w->news, &w->lock);
+    w->asleep = false;
+    wait_for_more(w);
 }
 
 static void *writer_main(void *arg)

@@ -7,7 +7,11 @@
 #include <unistd.h>
 
 /* Less is slower than copying: what the kernel gives a user who has too many pipes. */
-enum { WORTHWHILE_OCTETS = 65536 };
+enum {
+    WORTHWHILE_OCTETS = 65536,
+    REFUSED_TAKES =
+        4096 /* so many copy before the kernel is asked again: asking costs five calls */
+};
 
 struct pipe {
     struct pipe *next; /* in `idle` */
@@ -20,6 +24,7 @@ struct pipes {
     struct pipe *idle;
     size_t count; /* idle and lent ones */
     size_t most, octets;
+    unsigned refused; /* takes that still do without a new pipe */
 };
 
 struct pipes *pipes_create(void)
@@ -57,6 +62,7 @@ void pipes_set_limits(struct pipes *p, size_t most, size_t octets)
         close_idle(p);
     p->most = most;
     p->octets = octets;
+    p->refused = 0;
 }
 
 static struct pipe *pipe_open(size_t octets)
@@ -85,12 +91,20 @@ struct pipe *pipes_take(struct pipes *p)
         p->idle = pipe->next;
         return pipe;
     }
-    if (p->count >= p->most || (pipe = pipe_open(p->octets)) == NULL)
+    if (p->count >= p->most)
         return NULL;
-    p->count++;
-    if (pipe->octets >= WORTHWHILE_OCTETS)
-        return pipe;
-    pipe_close(p, pipe);
+    if (p->refused > 0) {
+        p->refused--;
+        return NULL;
+    }
+    pipe = pipe_open(p->octets);
+    if (pipe != NULL) {
+        p->count++;
+        if (pipe->octets >= WORTHWHILE_OCTETS)
+            return pipe;
+        pipe_close(p, pipe);
+    }
+    p->refused = REFUSED_TAKES;
     return NULL;
 }
 

@@ -101,8 +101,8 @@ class Squid(ParentDaemon):
     """`names` lead to 127.0.0.1; `password`: (user, password) that it wants; `certificate`: it speaks TLS itself."""
 
     def __init__(self, names, password=None, certificate=None):
-        # As root it becomes another user, who may not search a test's own directory.
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="squid-"))
+        # As root it becomes another user, who may not search a test's own directory, nor that of $TMPDIR.
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="squid-", dir="/tmp"))
         directory.chmod(0o755)
         if os.getuid() == 0:
             user = pwd.getpwnam("proxy")

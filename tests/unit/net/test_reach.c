@@ -32,7 +32,7 @@ static struct reach *create(void)
 
 static struct reach_goal goal_of(const char *host)
 {
-    struct reach_goal g = {.port = 443, .parent = strncmp(host, "parent", 6) == 0};
+    struct reach_goal g = {.port = 443, .parent = strstr(host, "parent") == host};
     (void)snprintf(g.host, sizeof g.host, "%s", host);
     return g;
 }
