@@ -1,15 +1,17 @@
 #include "failover/etcd_table.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "failover/member_json.h"
 #include "proxy/base/log.h"
 
-int etcd_table_init(struct etcd_table *t)
+int etcd_table_init(struct etcd_table *t, const char *prefix)
 {
-    *t = (struct etcd_table){.entry = calloc(ROSTER_MEMBERS_MAX, sizeof *t->entry)};
+    *t = (struct etcd_table){.prefix = prefix,
+                             .entry = calloc(ROSTER_MEMBERS_MAX, sizeof *t->entry)};
     return t->entry != NULL ? 0 : -ENOMEM;
 }
 
@@ -80,6 +82,25 @@ static void tell_once(struct etcd_table *t, struct span key, const char *why)
              key.len < 256 ? (int)key.len : 256, key.ptr, why);
 }
 
+void etcd_table_key(char out[ETCD_KEY_MAX], const char *prefix, const struct member *m)
+{
+    bool v6 = strchr(m->host, ':') != NULL;
+    (void)snprintf(out, ETCD_KEY_MAX, "%s%s%s%s:%u", prefix, v6 ? "[" : "", m->host, v6 ? "]" : "",
+                   (unsigned)m->port);
+}
+
+static int read_member(struct member *m, const struct etcd_table *t, const struct etcd_pair *pair,
+                       const char **why)
+{
+    char key[ETCD_KEY_MAX];
+    int rc = member_json_parse(m, pair->value, why);
+    if (rc != 0)
+        return rc;
+    etcd_table_key(key, t->prefix, m);
+    *why = "its host and port are not those of its key";
+    return span_is(pair->key, span_of(key)) ? 0 : -EINVAL;
+}
+
 void etcd_table_take(struct etcd_table *t, const struct etcd_pair *pair)
 {
     struct etcd_entry *known = entry_find(t, pair->key);
@@ -90,7 +111,7 @@ void etcd_table_take(struct etcd_table *t, const struct etcd_pair *pair)
             entry_drop(t, known);
         return;
     }
-    if (member_json_parse(&m, pair->value, &why) != 0) {
+    if (read_member(&m, t, pair, &why) != 0) {
         tell_once(t, pair->key, why);
         if (known != NULL)
             entry_drop(t, known);

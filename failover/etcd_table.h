@@ -3,13 +3,16 @@
  * a watch make of them.
  *
  * Values are what anybody with the right to write there has put: those that are no member are
- * skipped. Pure. One thread.
+ * skipped, and those that stand below the key of another: rights in etcd go by keys, so who may
+ * write its own speaks for itself only. Pure. One thread.
  */
 #ifndef CERTFERRY_FAILOVER_ETCD_TABLE_H
 #define CERTFERRY_FAILOVER_ETCD_TABLE_H
 
 #include "failover/etcd_json.h"
 #include "failover/roster.h"
+
+enum { ETCD_KEY_MAX = 600 };
 
 struct etcd_entry {
     char *key; /* owned, `key_len` octets */
@@ -18,6 +21,7 @@ struct etcd_entry {
 };
 
 struct etcd_table {
+    const char *prefix; /* borrowed */
     size_t count;
     struct etcd_entry *entry; /* owned; ROSTER_MEMBERS_MAX */
     bool changed;             /* since its user set it to false */
@@ -25,9 +29,13 @@ struct etcd_table {
     bool told;                /* of such a one; once, until a range finds none */
 };
 
-/* 0 or -ENOMEM. */
-int etcd_table_init(struct etcd_table *t);
+/* 0 or -ENOMEM. `prefix` is that of all keys. */
+int etcd_table_init(struct etcd_table *t, const char *prefix);
 void etcd_table_release(struct etcd_table *t);
+
+/* Where `m` must stand: "prefix" "host:port", whatever its protocol; an IPv6 address gets its
+ * brackets. */
+void etcd_table_key(char out[ETCD_KEY_MAX], const char *prefix, const struct member *m);
 
 /* A pair of a range or an event. */
 void etcd_table_take(struct etcd_table *t, const struct etcd_pair *pair);

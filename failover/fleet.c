@@ -336,6 +336,8 @@ static int source_set(struct fleet *f, const struct fleet_options *o, enum fleet
     }
     source_end(f, source);
     rc = source_begin(f, o, source);
+    if (rc != 0)
+        forget_text(&said); /* the next reload tries again */
     f->options_text[source] = said;
     return rc;
 }

@@ -220,7 +220,21 @@ static const char *take_members(struct learner *l, const struct roster *told, bo
     return NULL;
 }
 
-/* By whom we trust. A signature that is wrong is worse than none. NULL, or why not. */
+static bool is_seed(const struct learner *l, const struct member *m)
+{
+    const struct roster *seeds = l->options.believe.seeds;
+    for (size_t i = 0; i < roster_count(seeds); i++) {
+        if (is_same(roster_member(seeds, i), m))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * By whom we trust. A signature that is wrong is worse than none. NULL, or why not. What a CA has
+ * certified counts for the sensors of our command line only: a roster without a signature may name
+ * any host below agent.domains, and not each that has a certificate is a sensor.
+ */
 static const char *check_signature(const struct learner *l, const struct fetch_result *result,
                                    bool *is_signed)
 {
@@ -228,8 +242,9 @@ static const char *check_signature(const struct learner *l, const struct fetch_r
     *is_signed = false;
     if (l->options.trust == NULL || result->field.len == 0)
         return NULL;
-    int rc = signature_verify(l->options.trust, result->body, result->field, l->asked.host,
-                              time(NULL), &why);
+    const char *host = is_seed(l, &l->asked) ? l->asked.host : NULL;
+    int rc =
+        signature_verify(l->options.trust, result->body, result->field, host, time(NULL), &why);
     *is_signed = rc == 0;
     return rc == 0 ? NULL : why != NULL ? why : "its signature cannot be verified";
 }
@@ -367,13 +382,23 @@ static bool is_unknown(struct learner *l, const struct member *m)
            find_facts(l, m) == NULL;
 }
 
-static void ask_next(struct learner *l)
+static const struct member *find_next(struct learner *l, bool seeds_only)
 {
     const struct member *m = NULL;
     for (size_t n = 0; l->tried_count < LEARN_ASKED_MAX && (m = l->turn(l->arg, n)) != NULL; n++) {
-        if (!was_tried(l, m) && (!l->round_good || is_unknown(l, m)))
+        if (!was_tried(l, m) && (!l->round_good || is_unknown(l, m)) &&
+            (!seeds_only || is_seed(l, m)))
             break;
     }
+    return m;
+}
+
+/* With a signer those first whose certificates count: the others may be more than we try. */
+static void ask_next(struct learner *l)
+{
+    const struct member *m = l->options.trust != NULL ? find_next(l, true) : NULL;
+    if (m == NULL)
+        m = find_next(l, false);
     if (m == NULL || !ask(l, m))
         end_round(l);
 }

@@ -58,8 +58,8 @@ void signature_trust_destroy(struct signature_trust *t);
  * Whether `field` signs `text` and one of these is true of the signer:
  * - its key is one of the trust's, or of one of its certificates (whatever their dates);
  * - its certificate (`x5c`) leads to a certificate of the trust, holds at `now`, may be used for
- *   signatures, and names `host`, the one that was asked: whoever else has a certificate of the
- *   same CA is not believed.
+ *   signatures, and names `host`, the one that was asked, itself and not by a wildcard: whoever
+ *   else has a certificate of the same CA is not believed. `host` NULL: only keys count.
  * 0; -EPERM with `*why` (static); -ENOMEM.
  */
 int signature_verify(const struct signature_trust *t, struct span text, struct span field,

@@ -16,6 +16,7 @@ enum {
     HEADER_VALUES_MAX = 64,
     HEADER_MEMBERS_MAX = 16,
     HEADER_DEPTH_MAX = 3,
+    AUTH_LEVEL = 2, /* OpenSSL's: keys and digests of 112 bits and more */
     X5C_TEXT_MAX = SIGNATURE_FIELD_MAX
 };
 
@@ -223,13 +224,16 @@ static X509 *x5c_read(const cJSON *x5c, STACK_OF(X509) * others)
     return first;
 }
 
-/* An address is one in the certificate too: as a name it would be anybody's to buy. */
+/* An address is one in the certificate too: as a name it would be anybody's to buy. A wildcard is
+ * held by web servers and others that are no sensor. */
 static bool certificate_names(X509 *certificate, const char *host)
 {
     struct addr ignored;
     if (addr_parse(&ignored, span_of(host), 0) == 0)
         return X509_check_ip_asc(certificate, host, 0) == 1;
-    return X509_check_host(certificate, host, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+    return X509_check_host(certificate, host, 0,
+                           X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_WILDCARDS,
+                           NULL) == 1;
 }
 
 /* A certificate of the trust ends the chain, also one that another CA has certified. */
@@ -243,6 +247,7 @@ static int chain_verify(const struct signature_trust *t, X509 *first, STACK_OF(X
     }
     X509_STORE_CTX_set_time(ctx, 0, q->now);
     X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_PARTIAL_CHAIN);
+    X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(ctx), AUTH_LEVEL);
     bool good = X509_verify_cert(ctx) == 1;
     int fault = X509_STORE_CTX_get_error(ctx);
     X509_STORE_CTX_free(ctx);
@@ -283,6 +288,9 @@ static int signer_find(const struct signature_trust *t, const struct signed_by *
         if (key_verify(t->key[i], s, q->input))
             return 0;
     }
+    if (s->x5c != NULL && q->host == NULL)
+        return deny(why, "its signer is known by a certificate only, and that counts for none but "
+                         "the sensors that we were told of");
     if (s->x5c != NULL)
         return chain_check(t, s, q, why);
     return deny(why, "it is not of this document, or of nobody who is trusted");

@@ -13,7 +13,11 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 
-enum { PAUSE_MAX_MS = 5000, BODY_MAX = 16 * 1024, KEY_MAX = 600 };
+enum {
+    PAUSE_MAX_MS = 5000,
+    STEADY_PAUSES = 8, /* a watch that has stood for so many first pauses is no flicker */
+    BODY_MAX = 16 * 1024
+};
 
 enum etcd_step {
     ETCD_NOTHING,
@@ -49,20 +53,23 @@ struct source_etcd {
     uint64_t retry_ms; /* nothing is begun before */
 
     struct member self;
-    char key[KEY_MAX]; /* ours */
+    char key[ETCD_KEY_MAX]; /* ours */
     char lease[ETCD_ID_MAX];
     bool registered;                 /* what stands there is what we are */
+    bool put_current;                /* the put under way tells what we are */
     bool key_seen;                   /* by the range under way */
     bool moving;                     /* our key is another: the old one must go */
     uint64_t keepalive_ms, range_ms; /* when they are due */
 
     struct etcd_table table, fresh; /* as known; being filled by a range */
     uint64_t revision;              /* everything up to it is in the table */
+    uint64_t floor_revision;        /* what the range under way cannot be older than */
     uint64_t line_revision;         /* of the last event in the line at hand */
     struct fetch *watch;            /* borrowed */
     bool watching;                  /* it is confirmed */
-    uint64_t watch_begun_ms;
-    struct buf line; /* of the watch */
+    uint64_t watch_begun_ms;        /* or, since then, confirmed */
+    bool told_more;                 /* that there are more keys than a range tells */
+    struct buf line;                /* of the watch */
 
     bool leaving;
     uint64_t leave_until_ms;
@@ -87,6 +94,21 @@ static void tell_members(struct source_etcd *s)
     s->table.changed = false;
     s->events.on_members(s->events.arg, r);
     roster_unref(r);
+}
+
+/* Failures are over when we are registered and the watch has stood for a while: one that is cut as
+ * soon as it is there must not begin the pauses anew. */
+static uint64_t steady_ms(const struct source_etcd *s)
+{
+    return s->watch_begun_ms + (s->failures > 0 ? STEADY_PAUSES * s->pause_ms : 0);
+}
+
+static void tell_good(struct source_etcd *s)
+{
+    if (!s->watching || !s->registered || clock_ms() < steady_ms(s))
+        return;
+    s->failures = 0;
+    s->events.on_trouble(s->events.arg, NULL);
 }
 
 /* ---- failing ---- */
@@ -176,9 +198,8 @@ static bool take_line(struct source_etcd *s, struct span line)
     s->revision = s->line_revision;
     if (a.created) {
         s->watching = true;
-        s->failures = 0;
-        if (s->registered)
-            s->events.on_trouble(s->events.arg, NULL);
+        s->watch_begun_ms = clock_ms();
+        tell_good(s);
     }
     return true;
 }
@@ -275,14 +296,16 @@ static int print_step(struct source_etcd *s, enum etcd_step step, struct buf *bo
     case ETCD_GRANT:
         return etcd_print_grant(body, s->ttl_ms / 1000);
     case ETCD_PUT:
+        s->put_current = true;
         return print_put(s, body);
     case ETCD_REVOKE:
     case ETCD_KEEPALIVE:
         return etcd_print_lease(body, s->lease);
     case ETCD_RANGE:
         s->key_seen = false;
+        s->floor_revision = s->revision;
         etcd_table_release(&s->fresh);
-        if (etcd_table_init(&s->fresh) != 0)
+        if (etcd_table_init(&s->fresh, s->prefix) != 0)
             return -ENOMEM;
         s->fresh.told = s->table.told;
         return etcd_print_range(body, span_of(s->prefix));
@@ -294,17 +317,31 @@ static int print_step(struct source_etcd *s, enum etcd_step step, struct buf *bo
 
 /* ---- what is answered ---- */
 
+static void tell_more(struct source_etcd *s, bool more)
+{
+    if (more && !s->told_more)
+        log_line(LOG_WARNING,
+                 "etcd: more than %d keys stand below %s; the first of them are read: clear away "
+                 "what is no member",
+                 ETCD_PAIRS_MAX, s->prefix);
+    s->told_more = more;
+}
+
 static void take_range(struct source_etcd *s, const struct etcd_answer *a)
 {
     uint64_t now = clock_ms();
     s->range_ms = now + s->check_ms - s->check_ms / 8 + chance_below(s->check_ms / 4);
-    if (s->watching && a->revision < s->revision)
+    /* It tells no less than was known when it was asked for, unless etcd was set back to a backup:
+     * then a watch would wait for ever for what is ahead. */
+    bool set_back = a->revision < s->floor_revision;
+    if (s->watching && a->revision < s->revision && !set_back)
         return; /* events were faster */
+    tell_more(s, a->more);
     bool differs = etcd_table_replace(&s->table, &s->fresh);
     s->revision = a->revision;
-    if (differs && s->watching)
+    if (set_back || (differs && s->watching))
         watch_end(s); /* it did not tell us: it is dead, or a moment late */
-    if (!s->key_seen && s->registered) {
+    if (!s->key_seen && !a->more && s->registered) {
         s->registered = false;
         pause_for(s, s->pause_ms);
     }
@@ -336,9 +373,8 @@ static void take_answer(struct source_etcd *s, enum etcd_step step, const struct
             fail(s, "no lease");
         break;
     case ETCD_PUT:
-        s->registered = true;
-        if (s->watching)
-            s->events.on_trouble(s->events.arg, NULL);
+        s->registered = s->put_current;
+        tell_good(s);
         break;
     case ETCD_KEEPALIVE:
         s->keepalive_ms = now + s->ttl_ms / 3;
@@ -478,6 +514,8 @@ static void pump(struct source_etcd *s)
     }
     if (s->watch != NULL && !s->watching && now >= s->watch_begun_ms + s->timeout_ms)
         fail(s, "no watch in time");
+    if (s->failures > 0 && !s->leaving)
+        tell_good(s);
     enum etcd_step step = s->call == NULL ? next_step(s, now) : ETCD_NOTHING;
     if (s->leaving && s->call == NULL && step == ETCD_NOTHING) {
         left(s);
@@ -496,6 +534,8 @@ static void pump(struct source_etcd *s)
     }
     if (s->watch != NULL && !s->watching)
         due = earlier(due, s->watch_begun_ms + s->timeout_ms);
+    if (s->watching && s->failures > 0)
+        due = earlier(due, steady_ms(s));
     /* While a request is under way its end comes back here. */
     if (s->call == NULL || s->leaving || (s->watch != NULL && !s->watching))
         arm(s, s->retry_ms > now ? s->retry_ms : due > now ? due : now + s->pause_ms, now);
@@ -503,20 +543,13 @@ static void pump(struct source_etcd *s)
 
 /* ---- life ---- */
 
-static void set_key(struct source_etcd *s)
-{
-    (void)snprintf(s->key, sizeof s->key,
-                   strchr(s->self.host, ':') != NULL ? "%s[%s]:%u" : "%s%s:%u", s->prefix,
-                   s->self.host, (unsigned)s->self.port);
-}
-
 void source_etcd_tell(struct source_etcd *s, const struct member *self)
 {
-    char before[KEY_MAX];
+    char before[ETCD_KEY_MAX];
     (void)snprintf(before, sizeof before, "%s", s->key);
     s->self = *self;
-    s->registered = false;
-    set_key(s);
+    s->registered = s->put_current = false;
+    etcd_table_key(s->key, s->prefix, &s->self);
     if (strcmp(before, s->key) != 0)
         s->moving = true;
     pump(s);
@@ -605,13 +638,13 @@ struct source_etcd *source_etcd_create(uv_loop_t *loop, struct fetcher *fetcher,
     s->events = *events;
     s->self = *self;
     buf_init(&s->line, ETCD_ANSWER_MAX);
-    if (!copy_options(s, options) || etcd_table_init(&s->table) != 0) {
+    if (!copy_options(s, options) || etcd_table_init(&s->table, s->prefix) != 0) {
         source_free(s);
         return NULL;
     }
     /* Also an empty one is news: it takes the place of what was kept on disk. */
     s->table.changed = true;
-    set_key(s);
+    etcd_table_key(s->key, s->prefix, &s->self);
     /* Members that start together do not all begin at the first endpoint. */
     s->at = chance_below(s->endpoint_count);
     (void)uv_timer_init(loop, &s->timer);

@@ -36,7 +36,7 @@ struct agent {
     struct parents *parents; /* counted; in force */
     struct roster *saved;    /* counted; as it is on disk; NULL: not known */
     struct agent_gauges gauges;
-    bool told_unusable;
+    bool told_unusable, told_unsaved;
 };
 
 /* ---- the list of sensors, in order ---- */
@@ -165,10 +165,15 @@ static void keep_roster(struct agent *a, struct roster *r)
     if (a->file == NULL || is_same_roster(a->saved, r))
         return;
     int rc = roster_file_write(a->file, r, "localhost");
-    if (rc != 0)
+    if (rc != 0 && !a->told_unsaved)
         log_line(LOG_WARNING, "the roster cannot be kept in %s: %s", a->options.plan->cache,
                  uv_strerror(rc));
-    roster_unref(a->saved); /* told once for each roster */
+    if (rc == 0 && a->told_unsaved)
+        log_line(LOG_NOTICE, "the roster is kept in %s again", a->options.plan->cache);
+    a->told_unsaved = rc != 0;
+    if (rc != 0)
+        return; /* tried again with the next one */
+    roster_unref(a->saved);
     a->saved = roster_ref(r);
 }
 

@@ -308,7 +308,8 @@ static int name_addresses(struct fetch *t, const struct resolved *addresses)
     struct buf text;
     char address[ADDR_TEXT_MAX];
     buf_init(&text, RESOLVE_TEXT_MAX);
-    int rc = buf_printf(&text, "%s:%s:", t->host, t->port);
+    /* Without "+" curl would keep the addresses of each name for ever. */
+    int rc = buf_printf(&text, "+%s:%s:", t->host, t->port);
     for (size_t i = 0; i < addresses->count && rc == 0; i++) {
         bool v6 = addresses->address[i].sa.sa_family == AF_INET6;
         rc = buf_printf(&text, "%s%s%s%s", i > 0 ? "," : "", v6 ? "[" : "",
@@ -502,6 +503,7 @@ static bool set_bounds(CURL *easy, bool fresh)
         {CURLOPT_TCP_KEEPALIVE, 1},
         {CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
         {CURLOPT_TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+        {CURLOPT_CA_CACHE_TIMEOUT, 0}, /* by path, for a day: a CA that was replaced must count */
     };
     bool good = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
                 curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&

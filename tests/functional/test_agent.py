@@ -531,6 +531,23 @@ class Liar:
         self.origin.close()
 
 
+def test_a_roster_that_could_not_be_kept(agent, tmp_path):
+    """Where a directory stands no file can be put; once that is gone the same roster is kept, not only another."""
+    soon = lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 5))  # noqa: E731
+    liar = Liar(lambda self: document([self.url[7:]], expires=soon()))
+    kept = tmp_path / "kept.json"
+    kept.mkdir()
+    try:
+        one = agent(liar.url, settings={"agent.cache": kept, "service.user": "root"})
+        one.wait_event("the roster cannot be kept in .*kept.json")
+        kept.rmdir()
+        one.wait_event("the roster is kept in .*kept.json again", timeout=2 * PATIENCE)  # asked for anew within 20 s
+        assert kept.is_file()
+        assert sum("cannot be kept" in event for event in one.events()) == 1
+    finally:
+        liar.close()
+
+
 @pytest.mark.parametrize(
     "roster, said",
     [

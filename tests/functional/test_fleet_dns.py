@@ -74,7 +74,7 @@ def test_trouble_changes_nothing(certferry, dns, settings):
 def test_sources_are_merged(certferry, dns, settings, tmp_path):
     with Etcd(tmp_path / "etcd") as etcd:
         entry = {"protocol": "http-connect", "host": "px2.enroll.test", "port": 1, "zone": "far", "weight": 7}
-        etcd.put("/certferry/v1/px2", json.dumps(entry))
+        etcd.put("/certferry/v1/px2.enroll.test:1", json.dumps(entry))
         dns.services[SERVICE] = [(9, 50, 1, "px2.enroll.test"), (9, 50, 2, "px3.enroll.test")]
         peers = "http://px2.enroll.test:1,http://px4.enroll.test:4"
         more = {"roster.dns": SERVICE, "etcd.endpoints": etcd.url, "peers": peers}
@@ -84,7 +84,7 @@ def test_sources_are_merged(certferry, dns, settings, tmp_path):
         # What it says itself outranks the others.
         told = lambda: fleets.members(proxy)["px2.enroll.test:1"]  # noqa: E731
         wait_until(lambda: (told()["zone"], told()["weight"]) == ("far", 7), "etcd is not heard")
-        etcd.delete("/certferry/v1/px2")
+        etcd.delete("/certferry/v1/px2.enroll.test:1")
         wait_until(lambda: told()["weight"] == 50, "DNS is not heard")
 
 

@@ -189,7 +189,7 @@ def test_garbage_is_passed_over_and_told_once(etcd, member):
     first.wait_event("etcd: what stands at /certferry/v1/")
     for name, value in GARBAGE.items():
         etcd.put(PREFIX + name, value + " ")
-    etcd.put(PREFIX + "zzz", json.dumps({"protocol": "http-connect", "host": "last.example", "port": 80}))
+    etcd.put(PREFIX + "last.example:80", json.dumps({"protocol": "http-connect", "host": "last.example", "port": 80}))
     wait_roster(first, second, "last.example:80")
     assert len([line for line in first.events() if "what stands at" in line]) == 1
 
@@ -198,10 +198,13 @@ def test_our_own_address_in_anothers_key(etcd, member):
     proxy = member(etcd)
     lie = {"protocol": "http-connect", "host": "127.0.0.1", "port": proxy.port, "state": "draining", "zone": "lie"}
     etcd.put(PREFIX + "aaa", json.dumps(lie))
-    etcd.put(PREFIX + "zzz", json.dumps(lie | {"port": 1}))
+    etcd.put(PREFIX + "127.0.0.1:2", json.dumps(lie | {"port": 1}))
+    etcd.put(PREFIX + "127.0.0.1:1", json.dumps(lie | {"port": 1, "zone": "truth"}))
     wait_roster(proxy, "127.0.0.1:1")
     ours = fleets.members(proxy)[place(proxy)]
     assert (ours["state"], ours["zone"], ours["self"]) == ("up", "", True)
+    assert fleets.members(proxy)["127.0.0.1:1"]["zone"] == "truth"
+    proxy.wait_event("etcd: what stands at .* is passed over: its host and port are not those of its key")
 
 
 def test_ten_thousand_keys(etcd, member):
@@ -209,7 +212,7 @@ def test_ten_thousand_keys(etcd, member):
         puts = [
             {
                 "request_put": {
-                    "key": text64(f"{PREFIX}m{batch:02}{number:02}"),
+                    "key": text64(f"{PREFIX}m{batch}-{number}.example:80"),
                     "value": text64(
                         json.dumps({"protocol": "http-connect", "host": f"m{batch}-{number}.example", "port": 80})
                     ),
@@ -222,6 +225,7 @@ def test_ten_thousand_keys(etcd, member):
     wait_until(lambda: len(fleets.members(proxy)) == 256, "the roster is not full")
     assert place(proxy) in fleets.members(proxy)
     wait_back(proxy)
+    proxy.wait_event("etcd: more than 1024 keys stand below /certferry/v1/")
 
 
 def test_user_and_password_and_tokens_that_expire(tmp_path, member):
@@ -285,6 +289,21 @@ def test_tls_with_certificates_on_both_sides(tmp_path, authority, member):
         assert set(fleets.members(nobody)) == {place(nobody)}
 
 
+def test_a_ca_that_is_replaced_counts(tmp_path, authority, member):
+    """Not after a day: the file is read again with each connection."""
+    server = authority.server("localhost", "127.0.0.1")
+    stranger = pki.Authority(tmp_path / "stranger")
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(stranger.root.cert.read_bytes())
+    context = ssl.create_default_context(cafile=str(authority.root.cert))
+    with Etcd(tmp_path / "etcd", "--cert-file", server.cert, "--key-file", server.key, tls=context) as etcd:
+        proxy = member(etcd, **ROOT, etcd_ca=ca)
+        assert "certificate" in proxy.wait_event("etcd is away").lower()
+        ca.write_bytes(authority.root.cert.read_bytes())
+        proxy.wait_event("etcd is back")
+        wait_back(proxy)
+
+
 def test_the_next_endpoint_is_tried(etcd, member):
     proxy = member(etcd, etcd_endpoints=f"http://127.0.0.1:1,{etcd.url},http://127.0.0.1:2")
     wait_until(lambda: PREFIX + place(proxy) in etcd.keys(), "never registered")
@@ -315,6 +334,9 @@ def test_mistakes_are_told(certferry, tmp_path):
         "roster.dns": "is an address",
     }.items():
         assert any(key in line and words in line for line in text.splitlines()), (key, text)
+    many = ",".join(f"http://a{number}.example:2379" for number in range(17))
+    assert "refused" in proxy.reload(dict.fromkeys(wrong) | {"etcd.endpoints": many})
+    assert any("etcd.endpoints" in line and "16" in line for line in proxy.events()), proxy.events()
     fine = dict.fromkeys(wrong) | {"etcd.user": "me", "etcd.password.file": open_to_all}
     assert "refused" in proxy.reload(fine)
     assert any("etcd.password.file" in line and "chmod" in line for line in proxy.events()), proxy.events()

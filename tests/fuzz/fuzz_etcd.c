@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct etcd_table t;
     struct member m;
     const char *why = NULL;
-    assert(etcd_table_init(&t) == 0);
+    assert(etcd_table_init(&t, "/c/") == 0);
     t.told = true; /* once is enough */
     int rc = etcd_read(&a, text, on_pair, &t, &why);
     assert(rc == 0 || why != NULL);

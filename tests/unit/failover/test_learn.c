@@ -1,5 +1,6 @@
 #include "failover/learn.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 
 #include "failover/member_url.h"
+#include "failover/signature.h"
 #include "proxy/net/fetch.h"
 
 /* ---- time and requests stand still until the test moves them: these take the place of the real
@@ -79,6 +81,18 @@ void fetch_cancel(struct fetch *t)
     asked.cancelled++;
 }
 
+/* Signed is what a sensor whose certificates count has sent with a field. */
+static char verified_for[256];
+
+int signature_verify(const struct signature_trust *t, struct span text, struct span field,
+                     const char *host, time_t now, const char **why)
+{
+    assert_true(t != NULL && text.len > 0 && field.len > 0 && now > 0);
+    (void)snprintf(verified_for, sizeof verified_for, "%s", host != NULL ? host : "nobody");
+    *why = "it is of nobody who is trusted";
+    return host != NULL ? 0 : -EPERM;
+}
+
 /* ---- the stage ---- */
 
 static struct {
@@ -93,7 +107,7 @@ static struct {
     bool from_roster; /* those of the roster in use */
 } stage;
 
-static bool wants_zones; /* of the next stage */
+static bool wants_zones, wants_signer; /* of the next stage */
 
 static const struct member *on_turn(void *arg, size_t n)
 {
@@ -121,6 +135,8 @@ static struct member made(const char *url)
 static void open_stage(struct roster *kept)
 {
     struct learn_options o = {.kept = kept, .timeout_ms = 10000, .zoned = wants_zones};
+    if (wants_signer) /* never looked into: see signature_verify() */
+        o.trust = (const struct signature_trust *)&stage;
     memset(&stage, 0, sizeof stage);
     memset(&asked, 0, sizeof asked);
     now_is = 5000;
@@ -164,6 +180,14 @@ static void answer(unsigned status, const char *body, const char *etag)
 {
     struct fetch_result result = {.status = status, .body = span_of(body)};
     (void)snprintf(result.etag, sizeof result.etag, "%s", etag);
+    assert_true(asked.open);
+    asked.open = false;
+    asked.on_done(asked.arg, &result);
+}
+
+static void answer_signed(const char *body)
+{
+    struct fetch_result result = {.status = 200, .body = span_of(body), .field = SPAN("a..b")};
     assert_true(asked.open);
     asked.open = false;
     asked.on_done(asked.arg, &result);
@@ -344,6 +368,32 @@ static void strangers(void **state)
     close_stage();
 }
 
+/* What a CA has certified counts for the sensors of the command line; they are asked first. */
+static void certificates_of_seeds_only(void **state)
+{
+    (void)state;
+    wants_signer = true;
+    open_stage(NULL);
+    wants_signer = false;
+    stage.turns = 3;
+    stage.from_roster = true;
+    (void)wait_for_turn();
+    answer_signed(document(600, "stranger1.example", "stranger2.example"));
+    assert_string_equal(verified_for, PX1);
+    assert_int_equal(stage.members, 11);
+    assert_string_equal(roster_member(learner_roster(stage.learner), 0)->host, "stranger1.example");
+    (void)wait_for_turn();
+    assert_string_equal(asked.url, "http://" PX1 ":48999/.well-known/pvd");
+    answer_fault(); /* only now those whom the roster prefers */
+    assert_string_equal(asked.url, "http://stranger1.example:48999/.well-known/pvd");
+    answer_signed(document(600, "evil1.example", "evil2.example"));
+    assert_string_equal(verified_for, "nobody");
+    assert_int_equal(stage.rosters, 1); /* the roster before stays */
+    assert_string_equal(asked.url, "http://stranger2.example:48999/.well-known/pvd");
+    answer_fault();
+    close_stage();
+}
+
 static void unchanged_by_nobody(void **state)
 {
     (void)state;
@@ -486,6 +536,7 @@ int main(void)
         cmocka_unit_test(not_all_of_many),
         cmocka_unit_test(lies),
         cmocka_unit_test(strangers),
+        cmocka_unit_test(certificates_of_seeds_only),
         cmocka_unit_test(unchanged_by_nobody),
         cmocka_unit_test(a_life_of_a_century),
         cmocka_unit_test(hurry),

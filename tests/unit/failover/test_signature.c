@@ -369,7 +369,8 @@ static void chains(void **state)
     } cases[] = {
         {"DNS:px1.plant7.example", NULL, "px1.plant7.example", 0, 0, NULL},
         {"DNS:px1.plant7.example", "digitalSignature", "px1.plant7.example", 0, 0, NULL},
-        {"DNS:*.plant7.example", NULL, "px1.plant7.example", 0, 0, NULL},
+        {"DNS:*.plant7.example", NULL, "px1.plant7.example", 0, 0,
+         "its signer's certificate names another host than the one asked"},
         {"IP:192.0.2.1", NULL, "192.0.2.1", 0, 0, NULL},
         {"IP:2001:db8::1", NULL, "2001:db8::1", 0, 0, NULL},
         {"DNS:px2.plant7.example", NULL, "px1.plant7.example", 0, 0,
@@ -411,8 +412,10 @@ static void chains(void **state)
         assert_int_equal(verified(of_middle, TEXT, alone, cases[i].host, &why), good);
         assert_false(verified(t, TEXT, alone, cases[i].host, &why)); /* the middle is missing */
         assert_false(verified(t, SPAN("{}"), field, cases[i].host, &why));
+        assert_false(verified(t, TEXT, field, NULL, &why)); /* not one of those that may */
         /* Its own certificate among the trusted ones stands for its key. */
         assert_true(verified(pinned, TEXT, field, cases[i].host, &why));
+        assert_true(verified(pinned, TEXT, field, NULL, &why));
         free(field);
         free(alone);
         signature_trust_destroy(pinned);
@@ -424,6 +427,38 @@ static void chains(void **state)
     signature_trust_destroy(t);
     signature_trust_destroy(of_middle);
     authority_end(&a);
+}
+
+/* A CA on the way whose key others may have found out by now. */
+static void weak_authorities(void **state)
+{
+    (void)state;
+    struct authority a = authority_made();
+    EVP_PKEY *ca_keys[] = {EVP_RSA_gen(2048), EVP_RSA_gen(1024)}, *key = key_made(EC);
+    struct signature_trust *t = trust_of(chain_pem(a.root, NULL, 1));
+    for (size_t i = 0; i < 2; i++) {
+        const struct wish middle = {
+            .key = ca_keys[i], .name = "other", .ca = true, .issuer = a.root, .issuer_key = a.key};
+        X509 *ca = certificate_made(&middle);
+        const struct wish leaf = {.key = key,
+                                  .name = "px1",
+                                  .alternative = "DNS:px1.plant7.example",
+                                  .issuer = ca,
+                                  .issuer_key = ca_keys[i]};
+        X509 *x = certificate_made(&leaf);
+        struct signature_key *k = key_of(key, chain_pem(x, ca, 2));
+        char *field = made(k, TEXT);
+        const char *why;
+        assert_int_equal(verified(t, TEXT, field, "px1.plant7.example", &why), i == 0);
+        free(field);
+        signature_key_destroy(k);
+        X509_free(x);
+        X509_free(ca);
+        EVP_PKEY_free(ca_keys[i]);
+    }
+    signature_trust_destroy(t);
+    authority_end(&a);
+    EVP_PKEY_free(key);
 }
 
 /* Its own CA under the same names; a leaf that plays the CA. */
@@ -608,6 +643,7 @@ int main(void)
         cmocka_unit_test(headers_that_lie),
         cmocka_unit_test(fields_that_are_none),
         cmocka_unit_test(chains),
+        cmocka_unit_test(weak_authorities),
         cmocka_unit_test(strangers),
         cmocka_unit_test(keys_that_do_not_sign),
         cmocka_unit_test(trusts),

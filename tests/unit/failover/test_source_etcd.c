@@ -16,12 +16,17 @@ enum { PATIENCE_MS = 20000, TTL_S = 1 };
 
 #define STREAM "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 /* Keys and values in base64. */
-#define KEY_A "L2MvYQ==" /* /c/a */
-#define KEY_B "L2MvYg==" /* /c/b */
+#define KEY_A "L2MvYTox" /* /c/a:1 */
+#define KEY_B "L2MvYjox" /* /c/b:1 */
 #define KEY_SELF "L2MvcHgxOjE="
 /* {"protocol":"http-connect","host":"a","port":1} and b */
 #define MEMBER_A "eyJwcm90b2NvbCI6Imh0dHAtY29ubmVjdCIsImhvc3QiOiJhIiwicG9ydCI6MX0="
 #define MEMBER_B "eyJwcm90b2NvbCI6Imh0dHAtY29ubmVjdCIsImhvc3QiOiJiIiwicG9ydCI6MX0="
+/* An https member at [2001:db8::1]:1, and its key */
+#define MEMBER_V6                                                                                  \
+    "eyJwcm90b2NvbCI6Imh0dHBzLWNvbm5lY3QiLCJob3N0IjoiMjAwMTpkYjg6"                                 \
+    "OjEiLCJwb3J0IjoxfQ=="
+#define KEY_V6 "L2MvWzIwMDE6ZGI4OjoxXTox"
 #define PAIR(key, value, revision)                                                                 \
     "{\"key\":\"" key "\",\"value\":\"" value "\",\"mod_revision\":\"" revision "\"}"
 #define RANGE(revision, pairs) "{\"header\":{\"revision\":\"" revision "\"},\"kvs\":[" pairs "]}"
@@ -44,8 +49,9 @@ static struct fake_http server;
 static struct fetcher *fetcher;
 static struct source_etcd *source;
 static struct script *script;
-static struct fake_http_conn *watch; /* the one under way */
-static unsigned asked[8];            /* by path, as below */
+static struct fake_http_conn *watch;      /* the one under way */
+static struct fake_http_conn *range_conn; /* of the last range */
+static unsigned asked[8];                 /* by path, as below */
 static char last_watch[512], last_put[2048], last_login[512], last_token[128];
 
 static unsigned told, troubles, goods, left;
@@ -115,6 +121,8 @@ static void on_request(struct fake_http_conn *c, const char *request, const char
     while (strcmp(paths[path], wanted) != 0)
         path++;
     remember(path, request, body);
+    if (path == RANGE_PATH)
+        range_conn = c;
     struct script *s = find_script(wanted);
     const char *text = s != NULL ? s->body : usual(path);
     unsigned status = s != NULL ? s->status : 200;
@@ -174,7 +182,7 @@ static int setup(void **state)
     assert_non_null(fetcher);
     source = NULL;
     script = NULL;
-    watch = NULL;
+    watch = range_conn = NULL;
     memset(asked, 0, sizeof asked);
     told = troubles = goods = left = 0;
     members[0] = trouble[0] = last_token[0] = '\0';
@@ -311,6 +319,77 @@ static void test_a_token_that_expires_is_no_trouble(void **state)
     assert_int_equal(troubles, 0);
 }
 
+/* ---- what changes meanwhile ---- */
+
+static struct fake_http_conn *held; /* a put that is not answered */
+
+static void on_request_hold(struct fake_http_conn *c, const char *request, const char *body)
+{
+    if (held == NULL && strncmp(request, "POST /v3/kv/put ", 16) == 0) {
+        held = c;
+        remember(PUT, request, body);
+        return;
+    }
+    on_request(c, request, body);
+}
+
+/* What the put under way says is not what we are any more when its answer comes. */
+static void test_a_new_self_while_the_old_one_is_put(void **state)
+{
+    struct member self = self_of("px1");
+    char first[sizeof last_put];
+    (void)state;
+    held = NULL;
+    server.on_request = on_request_hold;
+    open_source(NULL, "");
+    WAIT(held != NULL);
+    memcpy(first, last_put, sizeof first);
+    self.priority = 7;
+    source_etcd_tell(source, &self);
+    fake_http_reply(held, 200, "{}");
+    WAIT(asked[PUT] == 2);
+    assert_string_not_equal(first, last_put);
+    WAIT(goods > 0);
+    assert_int_equal(asked[PUT], 2);
+}
+
+/* Etcd was set back to a backup and the old watch stays open: it would be silent for ever. */
+static void test_a_store_that_was_set_back(void **state)
+{
+    struct script before[] = {
+        {"/v3/kv/range", 200, RANGE("5000", PAIR(KEY_A, MEMBER_A, "3") "," SELF), 0}, {0}};
+    struct script after[] = {
+        {"/v3/kv/range", 200, RANGE("5", PAIR(KEY_B, MEMBER_B, "3") "," SELF), 0}, {0}};
+    (void)state;
+    script = before;
+    open_source(NULL, "");
+    WAIT(goods > 0);
+    assert_string_equal(members, "a ");
+    script = after;
+    WAIT(strcmp(members, "b ") == 0);
+    WAIT(asked[WATCH] == 2);
+    assert_non_null(strstr(last_watch, "\"start_revision\":\"6\""));
+}
+
+/* The same while the range is under way: what the watch tells is newer than its answer. */
+static void test_events_that_are_faster_than_a_range(void **state)
+{
+    struct script quiet[] = {
+        {"/v3/kv/range", 200, RANGE("5", SELF), 1}, {"/v3/kv/range", 200, NULL, 0}, {0}};
+    (void)state;
+    script = quiet;
+    open_source(NULL, "");
+    WAIT(asked[RANGE_PATH] == 2 && watch != NULL);
+    fake_http_chunk(watch, EVENT("6", "{\"kv\":" PAIR(KEY_A, MEMBER_A, "6") "}"));
+    WAIT(strcmp(members, "a ") == 0);
+    assert_non_null(range_conn);
+    fake_http_reply(range_conn, 200, RANGE("5", SELF));
+    script = NULL;
+    for (unsigned i = 0; i < 20; i++)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    assert_string_equal(members, "a ");
+}
+
 /* ---- what it forgets ---- */
 
 static void test_a_lost_lease(void **state)
@@ -361,6 +440,19 @@ static void test_our_key_is_gone(void **state)
     fake_http_chunk(watch, EVENT("9", "{\"type\":\"DELETE\",\"kv\":{\"key\":\"" KEY_SELF
                                       "\",\"mod_revision\":\"9\"}}"));
     WAIT(asked[PUT] == 2);
+}
+
+/* Ours may be among those that a range does not tell. */
+static void test_more_keys_than_a_range_tells(void **state)
+{
+    struct script more[] = {
+        {"/v3/kv/range", 200, "{\"header\":{\"revision\":\"6\"},\"more\":true,\"kvs\":[]}", 0},
+        {0}};
+    (void)state;
+    script = more;
+    open_source(NULL, "");
+    WAIT(asked[RANGE_PATH] == 4);
+    assert_int_equal(asked[PUT], 1);
 }
 
 static void test_a_range_without_our_key(void **state)
@@ -513,6 +605,48 @@ static void test_statuses_and_tokens(void **state)
     }
 }
 
+/* Rights in etcd go by keys: who may write its own cannot speak for another. */
+static void test_keys_of_others(void **state)
+{
+    struct script lies[] = {
+        {"/v3/kv/range", 200,
+         RANGE("5", PAIR(KEY_A, MEMBER_B, "3") "," PAIR(KEY_V6, MEMBER_V6, "4") "," SELF), 1},
+        {"/v3/kv/range", 200, NULL, 0},
+        {0}};
+    (void)state;
+    script = lies;
+    open_source(NULL, "");
+    WAIT(goods > 0);
+    assert_string_equal(members, "2001:db8::1 ");
+    fake_http_chunk(watch, EVENT("6", "{\"kv\":" PAIR(KEY_V6, MEMBER_A, "6") "}"));
+    WAIT(strcmp(members, "") == 0);
+    fake_http_chunk(watch, EVENT("7", "{\"kv\":" PAIR(KEY_A, MEMBER_A, "7") "}"));
+    WAIT(strcmp(members, "a ") == 0);
+}
+
+static void on_request_cut(struct fake_http_conn *c, const char *request, const char *body)
+{
+    on_request(c, request, body);
+    if (strncmp(request, "POST /v3/watch ", 15) == 0)
+        fake_http_drop(c);
+}
+
+/* A watch that ends as soon as it is there is as bad as none: no hot loop, and nothing is well. */
+static void test_watches_that_are_cut(void **state)
+{
+    uint64_t begun = uv_hrtime();
+    (void)state;
+    server.on_request = on_request_cut;
+    open_source(NULL, "");
+    WAIT(asked[WATCH] == 6);
+    assert_true(goods <= 1); /* the first was none of those that follow a failure */
+    /* At least half of 20, 40, 80, 160 and 320 ms lie between six. */
+    assert_true(uv_hrtime() - begun > UINT64_C(300) * 1000 * 1000);
+    unsigned before = goods;
+    server.on_request = on_request;
+    WAIT(goods > before);
+}
+
 /* Every failure waits longer than the one before, up to a bound. */
 static void test_pauses_grow(void **state)
 {
@@ -600,12 +734,16 @@ int main(void)
         TEST(test_registers_reads_and_watches),
         TEST(test_events),
         TEST(test_a_new_self_is_put_and_a_new_key_moves),
+        TEST(test_a_new_self_while_the_old_one_is_put),
+        TEST(test_a_store_that_was_set_back),
+        TEST(test_events_that_are_faster_than_a_range),
         TEST(test_login),
         TEST(test_a_token_that_expires_is_no_trouble),
         TEST(test_a_lost_lease),
         TEST(test_a_lease_that_ends_before_the_put),
         TEST(test_compacted_history),
         TEST(test_our_key_is_gone),
+        TEST(test_more_keys_than_a_range_tells),
         TEST(test_a_range_without_our_key),
         TEST(test_a_watch_that_has_died_silently),
         TEST(test_a_watch_that_never_begins),
@@ -615,6 +753,8 @@ int main(void)
         TEST(test_garbage),
         TEST(test_garbage_in_the_watch),
         TEST(test_statuses_and_tokens),
+        TEST(test_keys_of_others),
+        TEST(test_watches_that_are_cut),
         TEST(test_pauses_grow),
         TEST(test_leaving),
         TEST(test_leaving_before_anything),
