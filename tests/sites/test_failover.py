@@ -163,7 +163,7 @@ class TestFullQueue:
     def test_its_queue_is_full(self, plant, capsys):
         herd = Herd(plant, capsys, kinds=("agent",))
         best = plant.agent_uses()
-        with plant.queue_filled(best):
+        with plant.queue_filled(best, 4):
             herd.settle()
         mine = {"client": plant.client.address, "status": 503}
         plant.sensors[best].wait_log(lambda line: mine.items() <= line.items())

@@ -166,8 +166,8 @@ class Plant:
         return next(name for name in SENSORS if first.startswith(self.url(name)))
 
     @contextlib.contextmanager
-    def queue_filled(self, name):
-        """All that sensor's connections to the CA are taken, and its queue is full, as long as this lasts."""
+    def queue_filled(self, name, places):
+        """All the places at the CA that this sensor gives are taken, and somebody waits, as long as this lasts."""
         host = self.hosts[name].address
         goal = f"{self.ca.address}:{self.est.port}"
         ask = f"CONNECT {goal} HTTP/1.1\r\nHost: {goal}\r\n\r\n".encode()
@@ -177,13 +177,21 @@ class Plant:
             made.sendall(ask)
             return made
 
-        # Half of the places and of the queue for one client at most: two hosts ask.
-        taken = [other.call(connect) for other in (self.ca, self.registry) for _ in range(8)]
+        # The enrolling clients take places too: who is refused tries again until it has one.
+        taken, end = [], time.monotonic() + PATIENCE
         try:
-            yield taken
+            while len(taken) < places:
+                made = self.registry.call(connect)
+                if made.recv(4096).startswith(b"HTTP/1.1 200"):
+                    taken.append(made)
+                else:
+                    made.close()
+                assert time.monotonic() < end, "no places to be had"
+            taken += [other.call(connect) for other in (self.ca, self.registry)]
+            yield
         finally:
-            for connection in taken:
-                connection.close()
+            for made in taken:
+                made.close()
 
 
 class PacClient:
