@@ -147,7 +147,7 @@ void forward_due(struct session *s)
         session_abort(s, OUTCOME_RESPONSE_STALLED);
     else if (!ex->request_ended && buf_len(&ex->up) == 0)
         session_refuse(s, OUTCOME_BODY_TIMEOUT, SPAN(""));
-    else if (!forward_retry(s, PARENT_SILENT, false, "no response in time"))
+    else if (!forward_retry(s, PARENT_LOST, false, "no response in time"))
         session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, session_host(s));
 }
 
@@ -208,6 +208,11 @@ void forward_begin(struct session *s, const struct head *head, struct route *r)
 {
     if (!next_hop_begin(s, head, r))
         return;
+    /* A parent would send back what it got, and with it our password (RFC 9110 section 9.3.8). */
+    if (s->hop != NULL && span_is(head->method, SPAN("TRACE"))) {
+        session_refuse(s, OUTCOME_METHOD_NOT_ALLOWED, SPAN("TRACE through a parent proxy"));
+        return;
+    }
     struct exchange *ex = s->exchange = exchange_take(s->ctx, head->size, s->hop != NULL);
     bool bodyless = body_is_empty(&r->body);
     int rc = ex != NULL ? write_head(s, head, r) : -ENOMEM;

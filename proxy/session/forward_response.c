@@ -219,7 +219,8 @@ static bool origin_ended(struct session *s, int error)
     }
     if (!ex->responded && may_repeat(ex))
         repeat(s);
-    else if (!forward_retry(s, PARENT_CLOSED, false, "closed without a response"))
+    else if (!forward_retry(s, ex->pooled ? PARENT_LOST : PARENT_CLOSED, false,
+                            "closed without a response"))
         forward_fail(s, OUTCOME_RESPONSE_INCOMPLETE, session_host(s));
     return false;
 }

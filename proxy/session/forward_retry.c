@@ -111,12 +111,22 @@ uint64_t forward_patience_ms(const struct session *s)
 
 /* ---- answers ---- */
 
-/* Ours is wrong: that is no business of the client's, who would send its own. */
-static void password_refused(struct session *s)
+/* Somebody behind the parent has said it, or may have. */
+static bool is_from_behind(const struct head *head)
+{
+    return head_find(head, SPAN("Via")) != NULL;
+}
+
+/*
+ * Ours is wrong: that is no business of the client's, who would send its own. Only the parent
+ * itself proves by it that nothing was forwarded; an origin, too, may answer 407.
+ */
+static void password_refused(struct session *s, const struct head *head)
 {
     char detail[PARENT_LABEL_MAX + 32];
+    bool own = !is_from_behind(head);
     (void)snprintf(detail, sizeof detail, "%s: answered 407", next_hop_parent(s)->label);
-    if (!forward_retry(s, PARENT_PASSWORD, true, "answered 407"))
+    if (!forward_retry(s, own ? PARENT_PASSWORD : PARENT_DECLINED, own, "answered 407"))
         session_refuse(s, OUTCOME_PARENT_PASSWORD, span_of(detail));
 }
 
@@ -142,7 +152,7 @@ bool forward_declined(struct session *s, const struct head *head)
         return false;
     switch (head->status) {
     case 407:
-        password_refused(s);
+        password_refused(s, head);
         return true;
     case 429: /* of a CA's own it is meant for the client */
         proven = declines = proxy_status_unforwarded(head);
@@ -150,7 +160,8 @@ bool forward_declined(struct session *s, const struct head *head)
     case 502:
     case 503:
     case 504:
-        declines = true;
+        /* Of a CA's own another parent would get the same. */
+        declines = !is_from_behind(head) || proxy_status_is_proxys(head);
         proven = proxy_status_unforwarded(head) || body_is_unsent(s->exchange);
         break;
     default:

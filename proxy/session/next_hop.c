@@ -292,6 +292,9 @@ static void look_at_reply(struct session *s)
         if (interim && (head.status == 101 || ++hop->interim > INTERIM_MAX)) {
             result = HEAD_MALFORMED;
             why = head.status == 101 ? "101 to a CONNECT" : "too many 1xx answers";
+        } else if (result == HEAD_OK && head.status / 100 == 2 && buf_len(&hop->out) > 0) {
+            result = HEAD_MALFORMED;
+            why = "answered before it was asked";
         }
         if (result != HEAD_OK) {
             fail(s, PARENT_MALFORMED, OUTCOME_PARENT_MALFORMED, why != NULL ? why : "");

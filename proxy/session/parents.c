@@ -110,8 +110,13 @@ bool parents_pass_by(const struct parents *p, const struct hostname *host)
 
 bool parent_result_breaks(enum parent_result r)
 {
-    return r == PARENT_UNREACHABLE || r == PARENT_SILENT || r == PARENT_CLOSED ||
-           r == PARENT_MALFORMED || r == PARENT_TLS || r == PARENT_PASSWORD;
+    return r == PARENT_UNREACHABLE || r == PARENT_MALFORMED || r == PARENT_TLS ||
+           r == PARENT_PASSWORD;
+}
+
+bool parent_result_is_doubtful(enum parent_result r)
+{
+    return r == PARENT_SILENT || r == PARENT_CLOSED || r == PARENT_LOST;
 }
 
 void parents_report(const struct parents *p, size_t i, struct parent_report *out)
@@ -173,8 +178,11 @@ static void tell_trouble(const struct parents *p, struct record *r, size_t i,
 static uint64_t remembered_until(const struct parents_use *old, const struct parent *one, size_t *i)
 {
     for (*i = 0; old->list != NULL && *i < old->list->count; (*i)++) {
-        if (strcmp(old->list->parent[*i].label, one->label) == 0)
-            return old->memory[*i].avoid_until_ms;
+        const struct parent *was = &old->list->parent[*i];
+        if (strcmp(was->label, one->label) == 0) /* with another password it is another one */
+            return strcmp(was->authorization, one->authorization) == 0
+                       ? old->memory[*i].avoid_until_ms
+                       : 0;
     }
     return 0;
 }
@@ -213,20 +221,15 @@ bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, u
     return last_resort < list->count;
 }
 
-static void remember(struct parents_use *u, const struct parents *list, size_t i, bool broken,
-                     uint64_t now_ms)
+static void avoid(struct parents_use *u, const struct parents *list, size_t i, uint64_t now_ms)
 {
     unsigned n = u->memory[i].failures;
     uint64_t ms = list->options.retry_after_ms;
-    if (!broken) {
-        u->memory[i].failures = 0;
-        u->memory[i].avoid_until_ms = 0;
-        return;
-    }
     /* Several exchanges that met the same fault at once are one fault. */
     if (n > 0 && now_ms < u->memory[i].avoid_until_ms &&
-        u->memory[i].avoid_until_ms - now_ms > list->options.attempt_ms)
+        now_ms - u->memory[i].failed_ms < list->options.attempt_ms)
         return;
+    u->memory[i].failed_ms = now_ms;
     for (unsigned k = 0; k < n && ms < list->options.retry_max_ms; k++)
         ms *= 2;
     ms = ms < list->options.retry_max_ms ? ms : list->options.retry_max_ms;
@@ -234,20 +237,39 @@ static void remember(struct parents_use *u, const struct parents *list, size_t i
     u->memory[i].avoid_until_ms = now_ms + ms;
 }
 
+/* True: it is broken now, or was so already. */
+static bool remember(struct parents_use *u, const struct parents *list, size_t i,
+                     enum parent_result result, uint64_t now_ms)
+{
+    bool broken = parent_result_breaks(result);
+    if (parent_result_is_doubtful(result)) {
+        unsigned doubts = u->memory[i].doubts;
+        u->memory[i].doubts = doubts < PARENT_DOUBTS ? doubts + 1 : doubts;
+        broken = u->memory[i].doubts == PARENT_DOUBTS || u->memory[i].failures > 0;
+    } else if (!broken) { /* an answer, if only a refusal */
+        u->memory[i].doubts = u->memory[i].failures = 0;
+        u->memory[i].avoid_until_ms = 0;
+    }
+    if (broken)
+        avoid(u, list, i, now_ms);
+    return broken;
+}
+
 void parents_note(struct parents_use *u, struct parents *list, size_t i, enum parent_result result,
                   uint64_t now_ms, const char *detail)
 {
     assert(i < list->count);
     struct record *r = &list->record[i];
-    bool broken = parent_result_breaks(result);
+    bool broken = parent_result_breaks(result), doubtful = parent_result_is_doubtful(result);
+    bool bad = broken || doubtful;
     (void)atomic_fetch_add_explicit(&r->results[result], 1, memory_order_relaxed);
-    if (broken || result == PARENT_OK)
-        atomic_store_explicit(broken ? &r->bad_ms : &r->good_ms, clock_ms(), memory_order_relaxed);
+    if (bad || result == PARENT_OK)
+        atomic_store_explicit(bad ? &r->bad_ms : &r->good_ms, clock_ms(), memory_order_relaxed);
     if (u->list == list)
-        remember(u, list, i, broken, now_ms);
+        broken = remember(u, list, i, result, now_ms);
     if (broken)
         tell_trouble(list, r, i, result, detail);
-    else if (atomic_load_explicit(&r->troubled, memory_order_relaxed) &&
+    else if (!doubtful && atomic_load_explicit(&r->troubled, memory_order_relaxed) &&
              atomic_exchange(&r->troubled, false))
         log_line(LOG_NOTICE, "parent proxy %s works again", list->parent[i].label);
 }

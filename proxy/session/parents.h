@@ -75,13 +75,20 @@ struct parent_report {
     uint64_t connect_us; /* of the last connection made, look-up not included; 0: none yet */
     uint64_t answer_us;  /* from there to the last answer that was PARENT_OK; 0: none yet */
     uint64_t good_ms;    /* clock_ms() of the last PARENT_OK; 0: none yet */
-    uint64_t bad_ms;     /* of the last result that breaks (parent_result_breaks()) */
+    uint64_t bad_ms;     /* of the last result that breaks or is doubtful */
 };
 
 void parents_report(const struct parents *p, size_t i, struct parent_report *out);
 
-/* Unreachable, silent, closed, malformed, tls, password: avoided for a while. */
+/*
+ * Whether a parent with this result is avoided for a while: at once if nobody else can be to blame
+ * (unreachable, tls, malformed, password). No answer, and an end instead of one, may be the fault
+ * of the host that was asked for, or of the request: so many in a row, without an answer of that
+ * parent to anybody in between, break it.
+ */
+enum { PARENT_DOUBTS = 3 };
 bool parent_result_breaks(enum parent_result r);
+bool parent_result_is_doubtful(enum parent_result r); /* silent, closed, lost */
 
 /* Metrics by parent and result. 0, -ENOBUFS or -ENOMEM. */
 int parents_print(struct buf *out, const struct parents *p);
@@ -91,7 +98,9 @@ struct parents_use {
     struct parents *list; /* counted; NULL: none */
     struct {
         uint64_t avoid_until_ms;
-        unsigned failures; /* in a row */
+        uint64_t failed_ms; /* when the last failure was that counted */
+        unsigned failures;  /* in a row */
+        unsigned doubts;    /* in a row */
     } memory[PARENTS_MAX];
 };
 

@@ -205,7 +205,7 @@ static void test_broken_ones_come_last(void **state)
     /* All others were asked: broken is better than nothing, and nothing is never direct. */
     assert_int_equal(pick(&u, 6, 1000), 0);
     assert_int_equal(pick(&u, 7, 1000), 99);
-    note(&u, 1, PARENT_SILENT, 1000);
+    note(&u, 1, PARENT_TLS, 1000);
     note(&u, 2, PARENT_PASSWORD, 1000);
     assert_int_equal(pick(&u, 0, 1000), 0);
     assert_int_equal(pick(&u, 1, 1000), 1);
@@ -226,7 +226,7 @@ static void test_one_exchange_tries_it_again(void **state)
     struct parents *list = three();
     (void)state;
     parents_use_list(&u, list);
-    note(&u, 0, PARENT_CLOSED, 1000);
+    note(&u, 0, PARENT_MALFORMED, 1000);
     assert_int_equal(pick(&u, 0, 1000 + RETRY - 1), 1);
     assert_int_equal(pick(&u, 0, 1000 + RETRY), 0);
     assert_int_equal(pick(&u, 0, 1000 + RETRY), 1); /* the others wait for its result */
@@ -235,6 +235,34 @@ static void test_one_exchange_tries_it_again(void **state)
     note(&u, 0, PARENT_OK, 1000 + RETRY + ATTEMPT);
     assert_int_equal(pick(&u, 0, 1000 + RETRY + ATTEMPT), 0);
     assert_int_equal(pick(&u, 0, 1000 + RETRY + ATTEMPT), 0);
+    parents_use_list(&u, NULL);
+    parents_unref(list);
+}
+
+/* No answer may be another's fault: so many in a row break, and an answer to anybody ends the row.
+ */
+static void test_doubts(void **state)
+{
+    static const enum parent_result doubts[PARENT_DOUBTS] = {PARENT_SILENT, PARENT_CLOSED,
+                                                             PARENT_LOST};
+    struct parents_use u = {0};
+    struct parents *list = three();
+    (void)state;
+    parents_use_list(&u, list);
+    for (size_t i = 0; i < 2 * PARENT_DOUBTS; i++) {
+        note(&u, 0, doubts[i % PARENT_DOUBTS], 1000);
+        if (i % 2 == 1)
+            note(&u, 0, PARENT_DECLINED, 1000);
+        assert_int_equal(pick(&u, 0, 1000), 0);
+    }
+    for (size_t i = 0; i < PARENT_DOUBTS; i++) {
+        assert_int_equal(pick(&u, 0, 1000), 0);
+        note(&u, 0, doubts[i], 1000);
+    }
+    assert_int_equal(pick(&u, 0, 1000), 1);
+    /* Still none when it is tried again: avoided for longer, not for three more. */
+    note(&u, 0, PARENT_SILENT, 1000 + RETRY);
+    assert_int_equal(pick(&u, 0, 1000 + 2 * RETRY), 1);
     parents_use_list(&u, NULL);
     parents_unref(list);
 }
@@ -271,13 +299,13 @@ static void test_memory_outlives_the_list(void **state)
     add(next, "http://d:1", 0);
     add(next, "http://a:1", 0);
     parents_use_list(&u, old);
-    note(&u, 2, PARENT_CLOSED, 1000);
+    note(&u, 2, PARENT_MALFORMED, 1000);
     parents_use_list(&u, next);
     assert_int_equal(pick(&u, 0, 1000), 1);
     /* An exchange that began with the old list goes on with it, in its plain order. */
     assert_true(parents_pick(&u, old, 3, 1000, &i));
     assert_int_equal(i, 2);
-    parents_note(&u, old, 0, PARENT_CLOSED, 1000, "");
+    parents_note(&u, old, 0, PARENT_MALFORMED, 1000, "");
     assert_int_equal(pick(&u, 2, 1000), 2);
     parents_use_list(&u, NULL);
     parents_unref(old);
@@ -336,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_pass_by),
         cmocka_unit_test(test_broken_ones_come_last),
         cmocka_unit_test(test_one_exchange_tries_it_again),
+        cmocka_unit_test(test_doubts),
         cmocka_unit_test(test_back_off),
         cmocka_unit_test(test_memory_outlives_the_list),
         cmocka_unit_test(test_empty),
