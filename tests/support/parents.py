@@ -97,6 +97,14 @@ class ParentDaemon(Daemon):
         raise AssertionError(f"{command(path)[0]} does not start: {self.lines.all()}")
 
 
+def _shared():
+    """Words that run a command with a /dev/shm that every user may use: a bare chroot has none."""
+    if os.getuid() != 0 or (os.path.isdir("/dev/shm") and os.stat("/dev/shm").st_mode & 0o002):
+        return ()
+    make = "mkdir -p /dev/shm && mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
+    return ("unshare", "--mount", "sh", "-c", f'{make} && exec "$@"', "sh")
+
+
 class Squid(ParentDaemon):
     """`names` lead to 127.0.0.1; `password`: (user, password) that it wants; `certificate`: it speaks TLS itself."""
 
@@ -138,7 +146,7 @@ class Squid(ParentDaemon):
 
         # Two of one service name would share memory.
         service = "t" + "".join(letter for letter in directory.name if letter.isalnum())
-        super().__init__(directory, configuration, lambda path: ("squid", "-N", "-n", service, "-f", path))
+        super().__init__(directory, configuration, lambda path: (*_shared(), "squid", "-N", "-n", service, "-f", path))
 
     def __exit__(self, *_):
         super().__exit__()
