@@ -223,6 +223,17 @@ static void reload_fleet(struct server *sv, const struct snapshot *snapshot)
 
 /* ---- signals ---- */
 
+/* Those that we answer. `before` may be NULL. */
+static void block_signals(sigset_t *before)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, before);
+}
+
 static void tell_restart_needed(void *arg, const char *key)
 {
     (void)arg;
@@ -374,6 +385,7 @@ static void on_worker_news(uv_async_t *async)
     tell_reloaded(sv);
     if (atomic_load(&sv->workers_ended) < sv->worker_count)
         return;
+    block_signals(NULL); /* one that comes now must not end us before the end */
     uv_close((uv_handle_t *)&sv->on_term, NULL);
     uv_close((uv_handle_t *)&sv->on_int, NULL);
     uv_close((uv_handle_t *)&sv->on_hup, NULL);
@@ -472,12 +484,8 @@ static bool become_service(struct server *sv)
  * leaves them to it. */
 static bool start_threads(struct server *sv)
 {
-    sigset_t signals, before;
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGHUP);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, &before);
+    sigset_t before;
+    block_signals(&before);
     bool started = create_shared(sv);
     if (!started)
         log_line(LOG_ERROR, "cannot start: out of memory or threads");

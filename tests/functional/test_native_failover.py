@@ -13,7 +13,7 @@ LONG, SHORT = 20, 2  # patience of a client, in seconds; the short one where not
 
 def table():
     """{row: {column: "next" or "fails"}}"""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines() if "|" in line]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines()]
     start = next(number for number, row in enumerate(rows) if row[1:] == COLUMNS)
     found = {}
     for row in rows[start + 2 :]:
