@@ -45,7 +45,7 @@ void next_hop_release(struct session *s)
 void next_hop_note(struct session *s, enum parent_result result, const char *detail)
 {
     struct next_hop *hop = s->hop;
-    parents_note(&s->ctx->parents, hop->list, hop->at, result, now_ms(s), detail);
+    parents_note(&s->ctx->parents, hop->list, hop->at, result, hop->begun_ms, now_ms(s), detail);
     uint64_t answer_us = hop->connected_us > 0 ? clock_us() - hop->connected_us : 0;
     parents_note_times(hop->list, hop->at, hop->connected_us > 0 ? s->record.connect_us : 0,
                        result == PARENT_OK ? answer_us : 0);
@@ -71,6 +71,7 @@ static bool pick(struct session *s)
     if (!parents_pick(&s->ctx->parents, hop->list, hop->tried, now_ms(s), &next))
         return false;
     hop->at = next;
+    hop->begun_ms = now_ms(s);
     hop->tried |= UINT64_C(1) << hop->at;
     access_record_text(&s->record.parent, span_of(next_hop_parent(s)->label));
     return true;
@@ -174,6 +175,7 @@ void next_hop_aim(struct session *s, struct dial_request *request, struct dial_o
     uint64_t now = now_ms(s);
     if (hop->until_ms == 0)
         hop->until_ms = now + options->timeout_ms;
+    hop->begun_ms = now;
     hop->attempt_until_ms = now + parents_options(hop->list)->attempt_ms;
     if (hop->attempt_until_ms > hop->until_ms)
         hop->attempt_until_ms = hop->until_ms;

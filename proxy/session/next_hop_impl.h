@@ -13,7 +13,8 @@ struct next_hop {
     size_t at;                 /* the parent that is asked now */
     uint64_t tried;            /* a bit for each, that one included */
     uint64_t until_ms;         /* uv_now() when the last attempt must be over; 0: none has begun */
-    uint64_t attempt_until_ms; /* the same of the present one */
+    uint64_t begun_ms;         /* when the present one began */
+    uint64_t attempt_until_ms; /* and when it must be over */
     uint64_t connected_us;     /* when its connection was there */
     struct buf request;        /* CONNECT, without credentials */
     struct buf out;            /* what of it the parent has not taken yet */

@@ -221,25 +221,25 @@ bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, u
     return last_resort < list->count;
 }
 
-static void avoid(struct parents_use *u, const struct parents *list, size_t i, uint64_t now_ms)
+static void avoid(struct parents_use *u, const struct parents *list, size_t i, uint64_t begun_ms,
+                  uint64_t now_ms)
 {
     unsigned n = u->memory[i].failures;
     uint64_t ms = list->options.retry_after_ms;
-    /* Several exchanges that met the same fault at once are one fault. */
-    if (n > 0 && now_ms < u->memory[i].avoid_until_ms &&
-        now_ms - u->memory[i].failed_ms < list->options.attempt_ms)
+    /* Several exchanges that met the same fault at once, or asked it for want of a better one, are
+     * one fault. */
+    if (n > 0 && begun_ms < u->memory[i].due_ms)
         return;
-    u->memory[i].failed_ms = now_ms;
     for (unsigned k = 0; k < n && ms < list->options.retry_max_ms; k++)
         ms *= 2;
     ms = ms < list->options.retry_max_ms ? ms : list->options.retry_max_ms;
     u->memory[i].failures = n + 1;
-    u->memory[i].avoid_until_ms = now_ms + ms;
+    u->memory[i].avoid_until_ms = u->memory[i].due_ms = now_ms + ms;
 }
 
 /* True: it is broken now, or was so already. */
 static bool remember(struct parents_use *u, const struct parents *list, size_t i,
-                     enum parent_result result, uint64_t now_ms)
+                     enum parent_result result, uint64_t begun_ms, uint64_t now_ms)
 {
     bool broken = parent_result_breaks(result);
     if (parent_result_is_doubtful(result)) {
@@ -251,12 +251,12 @@ static bool remember(struct parents_use *u, const struct parents *list, size_t i
         u->memory[i].avoid_until_ms = 0;
     }
     if (broken)
-        avoid(u, list, i, now_ms);
+        avoid(u, list, i, begun_ms, now_ms);
     return broken;
 }
 
 void parents_note(struct parents_use *u, struct parents *list, size_t i, enum parent_result result,
-                  uint64_t now_ms, const char *detail)
+                  uint64_t begun_ms, uint64_t now_ms, const char *detail)
 {
     assert(i < list->count);
     struct record *r = &list->record[i];
@@ -266,7 +266,7 @@ void parents_note(struct parents_use *u, struct parents *list, size_t i, enum pa
     if (bad || result == PARENT_OK)
         atomic_store_explicit(bad ? &r->bad_ms : &r->good_ms, clock_ms(), memory_order_relaxed);
     if (u->list == list)
-        broken = remember(u, list, i, result, now_ms);
+        broken = remember(u, list, i, result, begun_ms, now_ms);
     if (broken)
         tell_trouble(list, r, i, result, detail);
     else if (!doubtful && atomic_load_explicit(&r->troubled, memory_order_relaxed) &&

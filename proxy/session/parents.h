@@ -98,9 +98,9 @@ struct parents_use {
     struct parents *list; /* counted; NULL: none */
     struct {
         uint64_t avoid_until_ms;
-        uint64_t failed_ms; /* when the last failure was that counted */
-        unsigned failures;  /* in a row */
-        unsigned doubts;    /* in a row */
+        uint64_t due_ms;   /* failures of attempts that began before that count no more */
+        unsigned failures; /* in a row */
+        unsigned doubts;   /* in a row */
     } memory[PARENTS_MAX];
 };
 
@@ -118,10 +118,10 @@ void parents_use_list(struct parents_use *u, struct parents *list);
 bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, uint64_t now_ms,
                   size_t *i);
 
-/* What an attempt came to, with its times (0: not known), for memory, report and log. `detail` may
- * be "". */
+/* What an attempt came to that began at `begun_ms`, with its times (0: not known), for memory,
+ * report and log. `detail` may be "". */
 void parents_note(struct parents_use *u, struct parents *list, size_t i, enum parent_result result,
-                  uint64_t now_ms, const char *detail);
+                  uint64_t begun_ms, uint64_t now_ms, const char *detail);
 void parents_note_times(struct parents *list, size_t i, uint64_t connect_us, uint64_t answer_us);
 
 #endif

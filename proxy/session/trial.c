@@ -46,17 +46,25 @@ static void go_on(struct session *s)
     connect_relay(s);
 }
 
+/* On with a way to the origin that is broken: its socket has told it once, and tells no more. */
+static void go_on_broken(struct session *s, bool broken)
+{
+    if (broken)
+        s->tunnel.way[TUNNEL_DOWN].ended = s->tunnel.origin_broke = s->tunnel.origin_reset = true;
+    go_on(s);
+}
+
 /* Another parent, or on with this one if there is none. */
-static void replace(struct session *s, const char *why)
+static void replace(struct session *s, const char *why, bool broken)
 {
     if (said(s) == CLIENT_HELLO_REPEAT_NO || s->client.broken || !next_hop_has_more(s)) {
-        go_on(s);
+        go_on_broken(s, broken);
         return;
     }
     next_hop_note(s, PARENT_LOST, why);
     next_hop_restart(s);
     if (!next_hop_another(s)) {
-        go_on(s);
+        go_on_broken(s, broken);
         return;
     }
     stream_close(&s->origin);
@@ -96,15 +104,16 @@ void trial_ready(struct session *s)
     connect_ready(s); /* the client: is it still there, what does it say */
     if (s->state != SESSION_TRIAL)
         return;
-    bool taking = send_up(s);
-    ssize_t n = hear(s);
+    ssize_t n = hear(s); /* first: a send would take a reset for itself */
+    bool taking = n == -EAGAIN && send_up(s);
     enum client_hello_repeat what = said(s);
     if (n == -ENOMEM)
         session_close(s, OUTCOME_NO_MEMORY);
     else if (n > 0)
         go_on(s); /* the origin speaks: from here on the tunnel is this one */
     else if (n != -EAGAIN || !taking)
-        replace(s, n == 0 ? "closed the tunnel before its first octet" : "broke off the tunnel");
+        replace(s, n == 0 ? "closed the tunnel before its first octet" : "broke off the tunnel",
+                n != 0);
     else if (what == CLIENT_HELLO_REPEAT_NO)
         go_on(s);
     else if (what == CLIENT_HELLO_REPEAT_YES && !s->hop->tried_on) {
@@ -116,7 +125,7 @@ void trial_ready(struct session *s)
 void trial_due(struct session *s)
 {
     if (s->hop->tried_on)
-        replace(s, "nothing came back through the tunnel in time");
+        replace(s, "nothing came back through the tunnel in time", false);
     else
         session_close(s, OUTCOME_TUNNEL_IDLE);
 }

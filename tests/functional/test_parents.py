@@ -1,6 +1,8 @@
 """Parent proxies: the next hop for everything, in order, until a first octet has gone to the client."""
 
 import base64
+import os
+import signal
 import socket
 import ssl
 import threading
@@ -399,6 +401,29 @@ def hears_and_leaves(connection):
 def hears_and_resets(connection):
     connection.hello = connection.recv()
     connection.reset()
+
+
+def test_reset_together_with_octets_that_are_sent_once(behind, origin):
+    """They come in one turn, as the proxy is stopped meanwhile: no other parent may have the octets, and the reset is told."""
+    go, gone = threading.Event(), threading.Event()
+
+    def resets(connection):
+        go.wait()
+        connection.reset()
+        gone.set()
+
+    first, second = origin(promises(resets)), origin(promises(swallow))
+    proxy = behind(url(first), url(second))
+    with open_tunnel(proxy, NAME, 443) as sock:
+        os.kill(proxy.process.pid, signal.SIGSTOP)
+        try:
+            sock.sendall(b"HELO\r\n")
+            go.set()
+            assert gone.wait(20)
+        finally:
+            os.kill(proxy.process.pid, signal.SIGCONT)
+        assert proxy.wait_log(lambda line: line["method"] == "CONNECT")["outcome"] == "origin-reset"
+        assert not second.connections()
 
 
 def handshake_through(proxy, authority, server):

@@ -188,7 +188,7 @@ static size_t pick(struct parents_use *u, uint64_t tried, uint64_t now)
 
 static void note(struct parents_use *u, size_t i, enum parent_result result, uint64_t now)
 {
-    parents_note(u, u->list, i, result, now, "");
+    parents_note(u, u->list, i, result, now, now, "");
 }
 
 static void test_broken_ones_come_last(void **state)
@@ -289,6 +289,52 @@ static void test_back_off(void **state)
     parents_unref(list);
 }
 
+/* Also when a broken one is avoided for a shorter time than an attempt takes. */
+static void test_attempts_that_began_together(void **state)
+{
+    struct parents_use u = {0};
+    struct parents_options o = {
+        .attempt_ms = ATTEMPT, .retry_after_ms = 200, .retry_max_ms = RETRY_MAX};
+    struct parents *list = parents_create(&o);
+    (void)state;
+    assert_non_null(list);
+    add(list, "http://a:1", 0);
+    add(list, "http://b:1", 0);
+    parents_use_list(&u, list);
+    for (uint64_t late = 0; late < 900; late += 300)
+        parents_note(&u, list, 0, PARENT_UNREACHABLE, 1000, 1000 + late, "");
+    assert_int_equal(pick(&u, 0, 1199), 1);
+    assert_int_equal(pick(&u, 0, 1200), 0);
+    note(&u, 0, PARENT_UNREACHABLE, 1201); /* a second fault: twice as long */
+    assert_int_equal(pick(&u, 0, 1600), 1);
+    assert_int_equal(pick(&u, 0, 1601), 0);
+    parents_use_list(&u, NULL);
+    parents_unref(list);
+}
+
+/* What was wrong with a password says nothing of the next one. */
+static void test_memory_is_of_one_password(void **state)
+{
+    struct parents_use u = {0};
+    struct parents *old = create(NULL), *same = create(NULL), *next = create(NULL);
+    (void)state;
+    add(old, "http://u:x@a:1", 0);
+    add(same, "http://u:x@a:1", 0);
+    add(next, "http://u:y@a:1", 0);
+    add(same, "http://b:1", 0);
+    add(next, "http://b:1", 0);
+    parents_use_list(&u, old);
+    note(&u, 0, PARENT_PASSWORD, 1000);
+    parents_use_list(&u, same);
+    assert_int_equal(pick(&u, 0, 1000), 1);
+    parents_use_list(&u, next);
+    assert_int_equal(pick(&u, 0, 1000), 0);
+    parents_use_list(&u, NULL);
+    parents_unref(old);
+    parents_unref(same);
+    parents_unref(next);
+}
+
 static void test_memory_outlives_the_list(void **state)
 {
     struct parents_use u = {0};
@@ -305,7 +351,7 @@ static void test_memory_outlives_the_list(void **state)
     /* An exchange that began with the old list goes on with it, in its plain order. */
     assert_true(parents_pick(&u, old, 3, 1000, &i));
     assert_int_equal(i, 2);
-    parents_note(&u, old, 0, PARENT_MALFORMED, 1000, "");
+    parents_note(&u, old, 0, PARENT_MALFORMED, 1000, 1000, "");
     assert_int_equal(pick(&u, 2, 1000), 2);
     parents_use_list(&u, NULL);
     parents_unref(old);
@@ -366,6 +412,8 @@ int main(void)
         cmocka_unit_test(test_one_exchange_tries_it_again),
         cmocka_unit_test(test_doubts),
         cmocka_unit_test(test_back_off),
+        cmocka_unit_test(test_attempts_that_began_together),
+        cmocka_unit_test(test_memory_is_of_one_password),
         cmocka_unit_test(test_memory_outlives_the_list),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_reports),
