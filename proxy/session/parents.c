@@ -108,13 +108,13 @@ bool parents_pass_by(const struct parents *p, const struct hostname *host)
 
 /* ---- reports ---- */
 
-bool parent_result_breaks(enum parent_result r)
+static bool result_breaks(enum parent_result r)
 {
     return r == PARENT_UNREACHABLE || r == PARENT_MALFORMED || r == PARENT_TLS ||
            r == PARENT_PASSWORD;
 }
 
-bool parent_result_is_doubtful(enum parent_result r)
+static bool result_is_doubtful(enum parent_result r)
 {
     return r == PARENT_SILENT || r == PARENT_CLOSED || r == PARENT_LOST;
 }
@@ -241,8 +241,8 @@ static void avoid(struct parents_use *u, const struct parents *list, size_t i, u
 static bool remember(struct parents_use *u, const struct parents *list, size_t i,
                      enum parent_result result, uint64_t begun_ms, uint64_t now_ms)
 {
-    bool broken = parent_result_breaks(result);
-    if (parent_result_is_doubtful(result)) {
+    bool broken = result_breaks(result);
+    if (result_is_doubtful(result)) {
         unsigned doubts = u->memory[i].doubts;
         u->memory[i].doubts = doubts < PARENT_DOUBTS ? doubts + 1 : doubts;
         broken = u->memory[i].doubts == PARENT_DOUBTS || u->memory[i].failures > 0;
@@ -260,7 +260,7 @@ void parents_note(struct parents_use *u, struct parents *list, size_t i, enum pa
 {
     assert(i < list->count);
     struct record *r = &list->record[i];
-    bool broken = parent_result_breaks(result), doubtful = parent_result_is_doubtful(result);
+    bool broken = result_breaks(result), doubtful = result_is_doubtful(result);
     bool bad = broken || doubtful;
     (void)atomic_fetch_add_explicit(&r->results[result], 1, memory_order_relaxed);
     if (bad || result == PARENT_OK)

@@ -29,8 +29,8 @@ enum { PARENTS_MAX = 64 };
     X(MALFORMED, "malformed")     /* its answer is no HTTP, or passes a limit */                   \
     X(TLS, "tls")                 /* no TLS, or a certificate that is not believed */              \
     X(PASSWORD, "password")       /* 407 */                                                        \
-    X(LOST, "lost")               /* the tunnel ended, or was silent, before its first octet */    \
-    X(DECLINED, "declined")       /* 429, 502, 503, 504: another parent may do better */           \
+    X(LOST, "lost")               /* an end, or no word, that may be the origin's */               \
+    X(DECLINED, "declined")       /* its own 429, 502, 503, 504: another one may do better */      \
     X(REFUSED, "refused")         /* 403 and others: its word counts */
 
 enum parent_result {
@@ -81,14 +81,12 @@ struct parent_report {
 void parents_report(const struct parents *p, size_t i, struct parent_report *out);
 
 /*
- * Whether a parent with this result is avoided for a while: at once if nobody else can be to blame
- * (unreachable, tls, malformed, password). No answer, and an end instead of one, may be the fault
- * of the host that was asked for, or of the request: so many in a row, without an answer of that
- * parent to anybody in between, break it.
+ * A parent is avoided for a while: at once if nobody else can be to blame (unreachable, tls,
+ * malformed, password). No answer, and an end instead of one (silent, closed, lost), may be the
+ * fault of the host that was asked for, or of the request: so many in a row, without an answer of
+ * that parent to anybody in between, break it.
  */
 enum { PARENT_DOUBTS = 3 };
-bool parent_result_breaks(enum parent_result r);
-bool parent_result_is_doubtful(enum parent_result r); /* silent, closed, lost */
 
 /* Metrics by parent and result. 0, -ENOBUFS or -ENOMEM. */
 int parents_print(struct buf *out, const struct parents *p);

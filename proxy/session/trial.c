@@ -4,7 +4,7 @@
  * without the client noticing.
  *
  * Only a ClientHello may be sent twice, and only while there is another parent to ask; otherwise
- * the relay begins at once. A result here breaks no parent: the fault may be the origin's.
+ * the relay begins at once. A result here alone breaks no parent: the fault may be the origin's.
  */
 #include "proxy/session/session_impl.h"
 
