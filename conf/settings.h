@@ -38,6 +38,9 @@
       "addresses to listen on")                                                                    \
     S(listen_backlog, "listen.backlog", WEBSERVER, NUMBER, "1024", 1, 65535, RESTART,              \
       "connections the kernel may hold for us on each listener")                                   \
+    S(tls_listen, "tls.listen", WEBSERVER, LIST, "", 0, 16, RESTART,                               \
+      "where clients speak TLS to the proxy itself, as address, address:port, :port or on; port "  \
+      "48998 where none is written; empty: nowhere")                                               \
     S(clients_allow, "clients.allow", WEBSERVER, PREFIXES,                                         \
       "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,169.254.0.0/16,fe80::/10", \
       1, 4096, RELOAD, "client networks that may use the proxy")                                   \
@@ -263,6 +266,16 @@
       "in $STATE_DIRECTORY as systemd sets it, else none")                                         \
     S(roster_ttl, "roster.ttl", FAILOVER, TIME, "10m", 20000, 86400000, RELOAD,                    \
       "validity of the roster document: its `expires` lies so far ahead")                          \
+    /* gateway.properties: front doors for devices that cannot use a proxy */                      \
+    S(gateway_listen, "gateway.listen", GATEWAY, LIST, "", 0, 16, RESTART,                         \
+      "where the EST gateway listens, as address, address:port, :port or on; port 443 where none " \
+      "is written; empty: nowhere")                                                                \
+    S(gateway_redirect_listen, "gateway.redirect.listen", GATEWAY, LIST, "", 0, 16, RESTART,       \
+      "where plain HTTP is answered with a redirect to the gateway's https, in the same form; "    \
+      "port 80 where none is written; empty: nowhere")                                             \
+    S(passthrough_listen, "passthrough.listen", GATEWAY, LIST, "", 0, 16, RESTART,                 \
+      "where a TLS ClientHello's server name says where a tunnel goes, in the same form; port "    \
+      "443 where none is written; empty: nowhere")                                                 \
     /* of certferry agent alone */                                                                 \
     S(agent_zone, "agent.zone", FAILOVER, TEXT, "", 0, 0, RESTART,                                 \
       "site of this machine; its sensors are preferred")                                           \
@@ -295,7 +308,7 @@ enum settings_file {
     SETTINGS_WEBSERVER, /* webserver.properties */
     SETTINGS_USEPROXY,  /* useproxy.properties */
     SETTINGS_FAILOVER,  /* failover.properties */
-    SETTINGS_GATEWAY,   /* gateway.properties: read when there is one, no keys of its own yet */
+    SETTINGS_GATEWAY,   /* gateway.properties: read when there is one */
     SETTINGS_FILE_COUNT
 };
 

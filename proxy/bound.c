@@ -1,6 +1,8 @@
 #include "proxy/bound.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
@@ -9,56 +11,163 @@
 #include "proxy/listener.h"
 #include "proxy/port_holder.h"
 
-static void explain(const struct settings *settings, const struct addr *address, int error)
+/* Where a door listens: the key that says so, and the port where that names none. */
+struct place {
+    enum door_kind door;
+    const char *key;
+    const struct text_list *texts;
+    uint16_t port;
+};
+
+enum { PLACES = 5, ADDRESSES_OF_TEXT = 2 };
+
+/* Returns how many: an agent has only the first. */
+static size_t list_places(const struct settings *st, struct place places[PLACES])
+{
+    const struct place all[PLACES] = {
+        {DOOR_PROXY, "listen.addresses", &st->listen_addresses, (uint16_t)st->heartbeatport},
+        {DOOR_TLS, "tls.listen", &st->tls_listen, 48998},
+        {DOOR_GATEWAY, "gateway.listen", &st->gateway_listen, 443},
+        {DOOR_REDIRECT, "gateway.redirect.listen", &st->gateway_redirect_listen, 80},
+        {DOOR_PASSTHROUGH, "passthrough.listen", &st->passthrough_listen, 443},
+    };
+    memcpy(places, all, sizeof all);
+    return st->role == SETTINGS_AGENT ? 1 : PLACES;
+}
+
+/* ":443" */
+static bool parse_port(const char *text, uint16_t *port)
+{
+    char *end;
+    if (text[0] != ':' || text[1] < '0' || text[1] > '9')
+        return false;
+    unsigned long number = strtoul(text + 1, &end, 10);
+    *port = (uint16_t)number;
+    return *end == '\0' && number <= 65535;
+}
+
+/*
+ * "192.0.2.1", "192.0.2.1:443", "[2001:db8::1]:443", ":443" and "on", which stand for every address
+ * of both families. Returns how many addresses it is; 0: it is none.
+ */
+static size_t parse_text(const struct place *place, const char *text,
+                         struct addr address[ADDRESSES_OF_TEXT])
+{
+    uint16_t port = place->port;
+    const char *colon = strrchr(text, ':');
+    if (addr_parse(address, span_of(text), port) == 0)
+        return 1;
+    if (place->door == DOOR_PROXY)
+        return 0; /* its port has a key of its own */
+    if (strcmp(text, "on") != 0 && (colon == NULL || !parse_port(colon, &port)))
+        return 0;
+    if (colon != NULL && colon > text)
+        return addr_parse(address, (struct span){text, (size_t)(colon - text)}, port) == 0 ? 1 : 0;
+    int rc = addr_parse(&address[0], SPAN("0.0.0.0"), port);
+    rc = rc == 0 ? addr_parse(&address[1], SPAN("::"), port) : rc;
+    assert(rc == 0);
+    (void)rc;
+    return 2;
+}
+
+void bound_check(const struct settings *settings, struct settings_errors *errors)
+{
+    struct place places[PLACES];
+    struct addr address[ADDRESSES_OF_TEXT];
+    size_t count = list_places(settings, places);
+    for (const struct place *p = places; p < places + count; p++) {
+        for (size_t i = 0; i < p->texts->count; i++) {
+            if (parse_text(p, p->texts->item[i], address) == 0)
+                settings_error(errors, settings_where(settings, p->key),
+                               p->door == DOOR_PROXY
+                                   ? "\"%s\" is no IP address; the port stands in heartbeatport"
+                                   : "\"%s\" is no address to listen on; write an IP address, "
+                                     "address:port, :port or on",
+                               p->texts->item[i]);
+        }
+    }
+}
+
+static void explain(const struct settings *settings, const struct place *place,
+                    const struct addr *address, int error)
 {
     char text[ADDR_TEXT_MAX], why[512] = "";
     if (error == -EADDRINUSE)
         (void)port_holder_explain(addr_port(address), why, sizeof why);
-    log_line(LOG_ERROR, "%s: cannot listen on %s: %s%s%s",
-             settings_where(settings, "listen.addresses"), addr_print_port(address, text),
-             uv_strerror(error), why[0] != '\0' ? ": " : "", why);
+    log_line(LOG_ERROR, "%s: cannot listen on %s: %s%s%s", settings_where(settings, place->key),
+             addr_print_port(address, text), uv_strerror(error), why[0] != '\0' ? ": " : "", why);
 }
 
-/* A host without IPv6 is common: the default [::] is then left out. One that was asked for is an
- * error. */
+/* A host without IPv6 is common: [::] beside another address is then left out, and so is that of a
+ * default. One that was asked for alone is an error. */
 static bool is_optional(const struct bound *b, const struct settings *settings,
-                        const struct addr *address, int error)
+                        const struct place *place, const struct addr *address, int error)
 {
     bool no_stack = error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL;
-    bool defaulted = strstr(settings_where(settings, "listen.addresses"), "(default)") != NULL;
-    return address->sa.sa_family == AF_INET6 && no_stack && (defaulted || b->count > 0) &&
+    bool defaulted = strstr(settings_where(settings, place->key), "(default)") != NULL;
+    bool beside = b->count > 0 && b->door[b->count - 1] == place->door;
+    return address->sa.sa_family == AF_INET6 && no_stack && (defaulted || beside) &&
            IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr);
 }
 
-static bool open_one(struct bound *b, const struct settings *settings, const char *text,
-                     size_t workers)
+static bool open_one(struct bound *b, const struct settings *settings, struct place *place,
+                     struct addr address, size_t workers)
 {
-    struct addr *address = &b->address[b->count];
-    if (addr_parse(address, span_of(text), b->port) != 0) {
-        log_line(LOG_ERROR, "%s: \"%s\" is no IP address",
-                 settings_where(settings, "listen.addresses"), text);
+    char text[ADDR_TEXT_MAX];
+    if (b->count == LISTENERS_MAX) {
+        log_line(LOG_ERROR, "%s: more than %d addresses to listen on",
+                 settings_where(settings, place->key), LISTENERS_MAX);
         return false;
     }
-    int rc = listener_open(address, (int)settings->listen_backlog, b->fd[b->count], workers);
+    b->door[b->count] = place->door;
+    b->address[b->count] = address;
+    int rc = listener_open(&b->address[b->count], (int)settings->listen_backlog, b->fd[b->count],
+                           workers);
     if (rc == 0) {
-        b->port = addr_port(address); /* port 0 is chosen once, for all addresses */
         b->count++;
         return true;
     }
-    if (is_optional(b, settings, address, rc)) {
-        log_line(LOG_WARNING, "no IPv6 here, not listening on %s: %s", text, uv_strerror(rc));
+    if (is_optional(b, settings, place, &address, rc)) {
+        log_line(LOG_WARNING, "no IPv6 here, not listening on %s: %s",
+                 addr_print_port(&address, text), uv_strerror(rc));
         return true;
     }
-    explain(settings, address, rc);
+    explain(settings, place, &address, rc);
     return false;
+}
+
+/* Port 0 is chosen once, for all addresses of a door that say 0. */
+static bool open_place(struct bound *b, const struct settings *settings, struct place *place,
+                       size_t workers)
+{
+    uint16_t chosen = 0;
+    for (size_t i = 0; i < place->texts->count; i++) {
+        struct addr address[ADDRESSES_OF_TEXT];
+        size_t count = parse_text(place, place->texts->item[i], address);
+        assert(count > 0); /* bound_check() */
+        for (size_t a = 0; a < count; a++) {
+            bool any = addr_port(&address[a]) == 0;
+            if (any)
+                addr_set_port(&address[a], chosen);
+            size_t before = b->count;
+            if (!open_one(b, settings, place, address[a], workers))
+                return false;
+            if (any && b->count > before)
+                chosen = addr_port(&b->address[before]);
+        }
+    }
+    return true;
 }
 
 bool bound_open(struct bound *b, const struct settings *settings, size_t workers)
 {
-    b->port = (uint16_t)settings->heartbeatport;
-    for (size_t i = 0; i < settings->listen_addresses.count; i++) {
-        if (!open_one(b, settings, settings->listen_addresses.item[i], workers))
+    struct place places[PLACES];
+    size_t count = list_places(settings, places);
+    for (struct place *p = places; p < places + count; p++) {
+        if (!open_place(b, settings, p, workers))
             return false;
+        if (p->door == DOOR_PROXY && b->count > 0)
+            b->port = addr_port(&b->address[0]);
     }
     return b->count > 0;
 }
@@ -66,6 +175,9 @@ bool bound_open(struct bound *b, const struct settings *settings, size_t workers
 void bound_print(const struct bound *b, struct buf *out)
 {
     char address[ADDR_TEXT_MAX];
-    for (size_t i = 0; i < b->count; i++)
-        (void)buf_printf(out, "%s%s", i > 0 ? ", " : "", addr_print_port(&b->address[i], address));
+    for (size_t i = 0; i < b->count; i++) {
+        bool named = b->door[i] != DOOR_PROXY;
+        (void)buf_printf(out, "%s%s%s%s", i > 0 ? ", " : "", named ? door_name(b->door[i]) : "",
+                         named ? " " : "", addr_print_port(&b->address[i], address));
+    }
 }

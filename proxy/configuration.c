@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "proxy/bound.h"
 #include "proxy/snapshot.h"
 
 void configuration_print_errors(struct settings_errors *errors)
@@ -36,6 +37,7 @@ bool configuration_load(const struct configuration_source *from, uint16_t port,
     }
     if (port == 0)
         port = (uint16_t)(*settings)->heartbeatport;
+    bound_check(*settings, errors);
     /* Built also after a mistake in a file, so that one run tells all mistakes. */
     *snapshot = snapshot_build(*settings, from->fd, port, errors);
     if (errors->count == 0)

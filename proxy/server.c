@@ -155,10 +155,10 @@ static bool create_shared(struct server *sv)
 static bool create_workers(struct server *sv)
 {
     for (size_t i = 0; i < sv->worker_count; i++) {
-        int fds[LISTENERS_MAX];
+        struct worker_listener listeners[LISTENERS_MAX];
         for (size_t l = 0; l < sv->bound.count; l++)
-            fds[l] = sv->bound.fd[l][i];
-        int rc = worker_create(&sv->worker[i], (unsigned)i, &sv->shared, sv->snapshot, fds,
+            listeners[l] = (struct worker_listener){sv->bound.fd[l][i], sv->bound.door[l]};
+        int rc = worker_create(&sv->worker[i], (unsigned)i, &sv->shared, sv->snapshot, listeners,
                                sv->bound.count);
         if (rc != 0) {
             log_line(LOG_ERROR, "cannot make worker %zu: %s", i, uv_strerror(rc));

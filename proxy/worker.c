@@ -12,7 +12,14 @@
 #include "proxy/base/log.h"
 #include "proxy/listener.h"
 
-enum { SCRATCH_OCTETS = 256 * 1024, LISTENERS_MAX = 64 };
+enum { SCRATCH_OCTETS = 256 * 1024 };
+
+/* A listener of this worker's. */
+struct entrance {
+    struct worker *worker;
+    enum door_kind door;
+    struct listener *listener;
+};
 
 struct worker {
     pthread_t thread;
@@ -25,8 +32,8 @@ struct worker {
     struct snapshot *snapshot; /* in use */
     struct roster *roster;     /* in use; NULL: none, as in an agent */
     struct parents *parents; /* given by worker_use_parents(): before the snapshot's; NULL: none */
-    struct listener *listener[LISTENERS_MAX];
-    size_t listener_count;
+    struct entrance *entrance; /* owned */
+    size_t entrance_count;
     struct metrics metrics;
     struct document pvd, pac; /* made on demand, until stale */
     bool ending;
@@ -134,19 +141,20 @@ static int tell_metrics(void *arg, struct buf *out)
 
 static void on_accept(void *arg, int fd, const struct addr *client)
 {
-    struct worker *w = arg;
-    session_accept(&w->ctx, fd, client);
+    struct entrance *e = arg;
+    session_accept(&e->worker->ctx, e->door, fd, client);
 }
 
 static bool hold_accepting(void *arg)
 {
-    struct worker *w = arg;
-    return admission_overrun(w->shared->admission);
+    const struct entrance *e = arg;
+    return admission_overrun(e->worker->shared->admission);
 }
 
 static void on_accept_pause(void *arg)
 {
-    struct worker *w = arg;
+    const struct entrance *e = arg;
+    struct worker *w = e->worker;
     uint64_t pauses = atomic_load(&w->metrics.value[METRIC_ACCEPT_PAUSES]);
     metrics_add(&w->metrics, METRIC_ACCEPT_PAUSES, 1);
     /* Summed: the first, then each hundredth, which is one line in ten seconds. */
@@ -197,8 +205,8 @@ static void apply_roster(struct worker *w, struct roster *next)
 
 static void close_listeners(struct worker *w)
 {
-    while (w->listener_count > 0)
-        listener_close(w->listener[--w->listener_count]);
+    while (w->entrance_count > 0)
+        listener_close(w->entrance[--w->entrance_count].listener);
 }
 
 /* The last thing on the loop: closes every handle, so that uv_run() returns. */
@@ -286,18 +294,23 @@ static int open_loop(struct worker *w)
     return 0;
 }
 
-static int open_listeners(struct worker *w, const int *fds, size_t fd_count)
+static int open_listeners(struct worker *w, const struct worker_listener *listeners, size_t count)
 {
-    for (size_t i = 0; i < fd_count; i++) {
-        struct listener_options o = {.fd = fds[i],
+    w->entrance = calloc(count, sizeof *w->entrance);
+    if (w->entrance == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        struct entrance *e = &w->entrance[i];
+        struct listener_options o = {.fd = listeners[i].fd,
                                      .on_accept = on_accept,
                                      .hold = hold_accepting,
                                      .on_pause = on_accept_pause,
-                                     .arg = w};
-        int rc = listener_create(&w->listener[w->listener_count], &w->ctx.net, &o);
+                                     .arg = e};
+        *e = (struct entrance){.worker = w, .door = listeners[i].door};
+        int rc = listener_create(&e->listener, &w->ctx.net, &o);
         if (rc != 0)
             return rc;
-        w->listener_count++;
+        w->entrance_count++;
     }
     return 0;
 }
@@ -335,9 +348,8 @@ static void fill_context(struct worker *w, unsigned number)
 }
 
 int worker_create(struct worker **out, unsigned number, const struct worker_shared *shared,
-                  struct snapshot *snapshot, const int *fds, size_t fd_count)
+                  struct snapshot *snapshot, const struct worker_listener *listeners, size_t count)
 {
-    assert(fd_count <= LISTENERS_MAX);
     struct worker *w = calloc(1, sizeof *w);
     if (w == NULL)
         return -ENOMEM;
@@ -348,7 +360,7 @@ int worker_create(struct worker **out, unsigned number, const struct worker_shar
     shared->metrics[number] = &w->metrics;
     int rc = open_loop(w);
     if (rc == 0)
-        rc = open_listeners(w, fds, fd_count);
+        rc = open_listeners(w, listeners, count);
     /* Only at start, before anything is served: the process exits with the error, so nothing is
      * unwound here. */
     if (rc != 0)
@@ -453,6 +465,7 @@ void worker_join(struct worker *w)
     document_release(&w->pvd);
     document_release(&w->pac);
     (void)pthread_mutex_destroy(&w->lock);
+    free(w->entrance);
     free(w->ctx.scratch);
     free(w);
 }

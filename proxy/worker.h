@@ -40,12 +40,17 @@ struct worker_shared {
 
 struct worker;
 
+struct worker_listener {
+    int fd; /* listening; taken */
+    enum door_kind door;
+};
+
 /*
- * Makes a worker that will serve the `fd_count` listening descriptors in `fds` (taken). It does not
- * run yet. 0 with `*out` owned, or a negative code.
+ * Makes a worker that will serve the `count` listeners. It does not run yet. 0 with `*out` owned,
+ * or a negative code.
  */
 int worker_create(struct worker **out, unsigned number, const struct worker_shared *shared,
-                  struct snapshot *snapshot, const int *fds, size_t fd_count);
+                  struct snapshot *snapshot, const struct worker_listener *listeners, size_t count);
 
 /* Starts its thread. 0 or a negative code. */
 int worker_start(struct worker *w);

@@ -12,11 +12,14 @@
 #include "proxy/net/poller.h"
 #include "proxy/net/resolver.h"
 
+struct tls_mailbox;
+
 struct netloop {
     uv_loop_t *loop;
     struct poller *poller;
     struct deadlines *deadlines;
     struct resolver *resolver;
+    struct tls_mailbox *tls; /* results of handshakes from other threads; NULL: none can come */
 };
 
 #endif

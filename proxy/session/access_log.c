@@ -14,12 +14,13 @@ enum { TEXT_KEPT_MAX = 255, LINE_MAX_OCTETS = 10240 };
 void access_record_reset(struct access_record *r)
 {
     struct addr client = r->client;
+    enum door_kind door = r->door;
     free(r->host);
     free(r->sni);
     free(r->user);
     free(r->parent);
     free(r->detail);
-    *r = (struct access_record){.client = client, .operation = ""};
+    *r = (struct access_record){.client = client, .door = door, .operation = ""};
 }
 
 void access_record_text(char **field, struct span text)
@@ -109,6 +110,8 @@ static void add_request(struct line *l, const struct access_record *r, unsigned 
     add_word(l, addr_print(&r->client, text));
     ADD(l, ",\"client_port\":");
     add_number(l, addr_port(&r->client));
+    ADD(l, ",\"door\":");
+    add_word(l, door_name(r->door));
     ADD(l, ",\"worker\":");
     add_number(l, worker);
     ADD(l, ",\"method\":");

@@ -14,12 +14,14 @@
 #include "proxy/base/line_writer.h"
 #include "proxy/base/outcome.h"
 #include "proxy/base/protocol.h"
+#include "proxy/session/door.h"
 
 enum { ACCESS_METHOD_MAX = 20 };
 
 /* Times are microseconds; `started_us` of clock_us(), the others since then; 0: did not come to
  * that. */
 struct access_record {
+    enum door_kind door;
     bool active; /* octets of a request have come: there is something to tell */
     struct addr client;
     struct addr origin;             /* sa_family 0: none was dialled */
@@ -38,7 +40,7 @@ struct access_record {
     uint64_t started_us, dns_us, connect_us, first_octet_us;
 };
 
-/* Keeps only the client's address; frees what is owned. */
+/* Keeps only the client's address and its door; frees what is owned. */
 void access_record_reset(struct access_record *r);
 
 /* Copies at most HOSTNAME-sized text to an owned field; out of memory leaves it unknown. */

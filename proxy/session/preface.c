@@ -45,7 +45,7 @@ bool preface_begin(struct session *s)
         s->state = SESSION_PREFACE;
         return true;
     }
-    s->state = SESSION_HEAD;
+    s->state = session_first_state(s);
     return come_in(s);
 }
 
@@ -69,8 +69,13 @@ static void take_header(struct session *s, const struct proxy_header *h)
         session_close(s, s->verdict);
         return;
     }
-    session_go(s, SESSION_HEAD);
-    request_ready(s);
+    session_go(s, session_first_state(s));
+    if (s->state == SESSION_HANDSHAKE)
+        handshake_begin(s);
+    else if (s->state == SESSION_PEEK)
+        passthrough_ready(s);
+    else
+        request_ready(s);
 }
 
 static void look_at_header(struct session *s)

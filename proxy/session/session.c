@@ -19,7 +19,11 @@ enum {
 };
 
 static const unsigned may_go[SESSION_STATE_COUNT] = {
-    [SESSION_PREFACE] = BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+    [SESSION_PREFACE] = BIT(SESSION_HEAD) | BIT(SESSION_HANDSHAKE) | BIT(SESSION_PEEK) |
+                        BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+    [SESSION_HANDSHAKE] = BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+    [SESSION_PEEK] =
+        BIT(SESSION_QUEUED) | BIT(SESSION_CONNECT) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_IDLE] = BIT(SESSION_HEAD) | BIT(SESSION_CLOSING),
     [SESSION_HEAD] = BIT(SESSION_LOGIN) | BIT(SESSION_QUEUED) | BIT(SESSION_CONNECT) |
                      BIT(SESSION_EXCHANGE) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
@@ -55,8 +59,11 @@ static uint64_t patience_ms(const struct session *s, enum session_state state)
     case SESSION_HEAD:
         /* Who is turned away has no right to the time of others. */
         return s->verdict == OUTCOME_OK || o->head_ms < o->linger_ms ? o->head_ms : o->linger_ms;
+    case SESSION_HANDSHAKE:
+        return session_door(s)->handshake_ms;
     case SESSION_QUEUED:
         return o->queue_ms;
+    case SESSION_PEEK:
     case SESSION_HELLO:
         return o->hello_ms;
     case SESSION_TRIAL:
@@ -81,6 +88,13 @@ void session_go(struct session *s, enum session_state next)
         deadline_set(s->ctx->net.deadlines, &s->deadline, ms);
     else
         deadline_clear(s->ctx->net.deadlines, &s->deadline);
+}
+
+enum session_state session_first_state(const struct session *s)
+{
+    return s->door == DOOR_PASSTHROUGH    ? SESSION_PEEK
+           : session_door(s)->tls != NULL ? SESSION_HANDSHAKE
+                                          : SESSION_HEAD;
 }
 
 struct span session_host(const struct session *s)
@@ -278,6 +292,37 @@ void session_send_answer(struct session *s)
         session_linger(s);
 }
 
+/*
+ * Whether it hears us as HTTP; before that only TLS alerts reach it. No HTTP at all behind an SNI.
+ */
+static bool speaks_http(const struct session *s)
+{
+    return s->door != DOOR_PASSTHROUGH &&
+           (session_door(s)->tls == NULL || s->client.layer != NULL) &&
+           s->state != SESSION_HANDSHAKE;
+}
+
+static enum tls_alert alert_for(enum outcome why)
+{
+    switch (outcome_info(why)->status) {
+    case 403:
+    case 429:
+        return TLS_ALERT_ACCESS_DENIED;
+    case 400:
+        return TLS_ALERT_DECODE_ERROR;
+    default:
+        return TLS_ALERT_INTERNAL_ERROR;
+    }
+}
+
+/* The refusal as a TLS alert (RFC 8446 section 6), in the clear: there is no handshake yet. */
+static int write_alert(struct session *s, enum outcome why)
+{
+    unsigned char record[TLS_ALERT_OCTETS];
+    client_hello_alert(record, alert_for(why));
+    return buf_add(&s->out, record, sizeof record);
+}
+
 /* Those who were refused together must not come back together. */
 static unsigned retry_after_s(void)
 {
@@ -298,6 +343,8 @@ static void refuse(struct session *s, enum outcome why, struct span detail, bool
     login_release(s);
     upstream_release(s);
     buf_release(&s->out);
+    bool http = speaks_http(s);
+    keep = keep && http;
     struct refusal r = {
         .outcome = why,
         .detail = span_of(detail.len > 0 && s->record.detail != NULL ? s->record.detail : ""),
@@ -308,12 +355,12 @@ static void refuse(struct session *s, enum outcome why, struct span detail, bool
         .retry_after_s = retry_after_s(),
         .now = time(NULL),
     };
-    if (reply_refusal(&s->out, &r) != 0) {
+    if ((http ? reply_refusal(&s->out, &r) : write_alert(s, why)) != 0) {
         session_close(s, OUTCOME_NO_MEMORY);
         return;
     }
     s->record.active = true;
-    s->record.status = outcome_info(why)->status;
+    s->record.status = http ? outcome_info(why)->status : 0;
     s->record.octets_down += buf_len(&s->out);
     s->keep = keep;
     session_tell(s, why);
@@ -339,6 +386,12 @@ static void dispatch_ready(struct session *s)
     switch (s->state) {
     case SESSION_PREFACE:
         preface_ready(s);
+        break;
+    case SESSION_HANDSHAKE:
+        handshake_ready(s);
+        break;
+    case SESSION_PEEK:
+        passthrough_ready(s);
         break;
     case SESSION_IDLE:
     case SESSION_HEAD:
@@ -407,6 +460,12 @@ static void on_due(struct deadline *d)
         else
             session_close(s, OUTCOME_CLIENT_LEFT);
         break;
+    case SESSION_HANDSHAKE:
+        handshake_due(s);
+        break;
+    case SESSION_PEEK:
+        passthrough_due(s);
+        break;
     case SESSION_QUEUED:
         upstream_due(s);
         break;
@@ -432,7 +491,8 @@ static void on_due(struct deadline *d)
 
 /* ---- beginning and end ---- */
 
-void session_accept(struct session_context *ctx, int fd, const struct addr *client)
+void session_accept(struct session_context *ctx, enum door_kind door, int fd,
+                    const struct addr *client)
 {
     struct session *s = take_memory(ctx);
     if (s == NULL) {
@@ -440,7 +500,9 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
         return;
     }
     s->ctx = ctx;
+    s->door = door;
     s->login_verdict = OUTCOME_PENDING;
+    s->record.door = door;
     s->record.client = *client;
     addr_unmap(&s->record.client);
     access_record_reset(&s->record);
@@ -461,7 +523,10 @@ void session_accept(struct session_context *ctx, int fd, const struct addr *clie
         session_close(s, OUTCOME_INTERNAL);
     } else {
         deadline_set(ctx->net.deadlines, &s->deadline, patience_ms(s, s->state));
-        dispatch_ready(s); /* the request is often there already */
+        if (s->state == SESSION_HANDSHAKE)
+            handshake_begin(s);
+        else
+            dispatch_ready(s); /* the request is often there already */
     }
     session_leave(s);
 }
@@ -471,7 +536,8 @@ void session_drain_all(struct session_context *ctx)
     ctx->draining = true;
     LIST_EACH_SAFE (at, after, &ctx->sessions) {
         struct session *s = LIST_ITEM(at, struct session, node);
-        bool silent = s->state == SESSION_PREFACE || s->state == SESSION_HEAD;
+        bool silent = s->state == SESSION_PREFACE || s->state == SESSION_HEAD ||
+                      s->state == SESSION_HANDSHAKE || s->state == SESSION_PEEK;
         if (s->state == SESSION_IDLE || (silent && !s->record.active))
             session_close(s, OUTCOME_OK);
     }

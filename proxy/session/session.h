@@ -22,6 +22,7 @@
 #include "proxy/net/reach.h"
 #include "proxy/session/admission.h"
 #include "proxy/session/authentication.h"
+#include "proxy/session/door.h"
 #include "proxy/session/pacing.h"
 #include "proxy/session/parents.h"
 #include "proxy/session/upstream_pool.h"
@@ -51,6 +52,7 @@ struct session_options {
     bool access_log;
     bool forwarded_for;
     char name[128]; /* ours in Via and Proxy-Status */
+    struct door_options door[DOOR_COUNT];
 };
 
 struct session;
@@ -84,8 +86,9 @@ struct session_context {
     void *on_empty_arg;
 };
 
-/* Takes the accepted, non-blocking `fd`. When it cannot be served it is closed. */
-void session_accept(struct session_context *ctx, int fd, const struct addr *client);
+/* Takes the non-blocking `fd`, accepted at `door`. When it cannot be served it is closed. */
+void session_accept(struct session_context *ctx, enum door_kind door, int fd,
+                    const struct addr *client);
 
 /* Requests that waited have got a place: called on the loop after `paced.wake`. */
 void session_collect(struct session_context *ctx);

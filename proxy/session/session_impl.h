@@ -1,6 +1,7 @@
 /*
  * session_impl.h - the session's struct and moves, for the files that play its parts: session.c
- * (life), preface.c, request.c, login.c, upstream.c, next_hop.c, trial.c, connect.c, forward*.c.
+ * (life), preface.c, handshake.c, passthrough.c, request.c, login.c, upstream.c, next_hop.c,
+ * trial.c, connect.c, forward*.c.
  *
  * Nobody else includes this. Loop thread only.
  */
@@ -14,19 +15,21 @@
 #include "proxy/session/tunnel.h"
 
 enum session_state {
-    SESSION_PREFACE, /* client open; a load balancer's PROXY header awaited */
-    SESSION_IDLE,    /* client open, between two requests; its next octet awaited */
-    SESSION_HEAD,    /* client open; a request head awaited or incomplete */
-    SESSION_LOGIN,   /* client open, its head kept; a password is being checked */
-    SESSION_QUEUED,  /* client open; a place among the connections to the origin awaited */
-    SESSION_CONNECT, /* client open, dial under way */
-    SESSION_PARENT,  /* both open; TLS to a parent proxy, then its answer to our CONNECT, is awaited
-                      */
-    SESSION_HELLO,   /* both open, tunnel promised; the client's first octets are collected, the
-                        origin unread */
-    SESSION_TRIAL,   /* both open, tunnel promised; the first octet through a parent proxy is
-                        awaited, what the client says is kept */
-    SESSION_RELAY,   /* both open; octets go both ways */
+    SESSION_PREFACE,   /* client open; a load balancer's PROXY header awaited */
+    SESSION_HANDSHAKE, /* client open; TLS of a door of ours with it is under way */
+    SESSION_PEEK,      /* client open; its ClientHello, which names the host, is awaited */
+    SESSION_IDLE,      /* client open, between two requests; its next octet awaited */
+    SESSION_HEAD,      /* client open; a request head awaited or incomplete */
+    SESSION_LOGIN,     /* client open, its head kept; a password is being checked */
+    SESSION_QUEUED,    /* client open; a place among the connections to the origin awaited */
+    SESSION_CONNECT,   /* client open, dial under way */
+    SESSION_PARENT, /* both open; TLS to a parent proxy, then its answer to our CONNECT, is awaited
+                     */
+    SESSION_HELLO,  /* both open, tunnel promised; the client's first octets are collected, the
+                       origin unread */
+    SESSION_TRIAL,  /* both open, tunnel promised; the first octet through a parent proxy is
+                       awaited, what the client says is kept */
+    SESSION_RELAY,  /* both open; octets go both ways */
     SESSION_EXCHANGE, /* both open; one plain-HTTP request and its response */
     SESSION_ANSWER,   /* client open; an answer of ours is being written */
     SESSION_LINGER, /* client open, our FIN sent; what it still sends is dropped so that it can read
@@ -42,6 +45,7 @@ struct session {
     struct session_context *ctx;
     struct list node; /* in ctx->sessions */
     enum session_state state;
+    enum door_kind door;
     unsigned busy;              /* entries from the loop that have not left yet */
     enum outcome verdict;       /* of admission: not OK is told to the client once it speaks */
     bool counted_client;        /* in admission, under its address */
@@ -65,6 +69,15 @@ struct session {
     struct exchange *exchange; /* while plain HTTP is forwarded */
     struct access_record record;
 };
+
+/* What is special where the client came in; of the present snapshot. */
+static inline const struct door_options *session_door(const struct session *s)
+{
+    return &s->ctx->options->door[s->door];
+}
+
+/* The client is admitted: the state after SESSION_PREFACE. */
+enum session_state session_first_state(const struct session *s);
 
 /* The only writer of `state`; sets the new state's deadline. */
 void session_go(struct session *s, enum session_state next);
@@ -107,6 +120,15 @@ void session_next(struct session *s);
 bool preface_begin(struct session *s); /* the first state; false: to be closed at once */
 void preface_ready(struct session *s);
 void preface_leave(struct session *s); /* gives back what admission has counted */
+
+/* handshake.c: TLS with the client, at a door that has it; then SESSION_HEAD. */
+void handshake_begin(struct session *s);
+void handshake_ready(struct session *s);
+void handshake_due(struct session *s);
+
+/* passthrough.c: from a ClientHello to the host it names. */
+void passthrough_ready(struct session *s);
+void passthrough_due(struct session *s);
 
 /* request.c: from octets to a head to what is done with it. */
 void request_ready(struct session *s); /* IDLE or HEAD */

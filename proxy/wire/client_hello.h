@@ -34,6 +34,7 @@ enum client_hello_result client_hello_parse(struct client_hello *hello, const ch
 enum tls_alert {
     TLS_ALERT_DECODE_ERROR = 50,
     TLS_ALERT_ACCESS_DENIED = 49,
+    TLS_ALERT_INTERNAL_ERROR = 80,
     TLS_ALERT_UNRECOGNIZED_NAME = 112
 };
 enum { TLS_ALERT_OCTETS = 7 };

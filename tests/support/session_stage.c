@@ -403,7 +403,7 @@ struct stage_end *stage_client(unsigned i)
     int rc = addr_parse(&from, SPAN("192.0.2.0"), 40000);
     assert(rc == 0);
     from.in.sin_addr.s_addr = htonl(ntohl(from.in.sin_addr.s_addr) + i + 1);
-    session_accept(&stage.ctx[i], e->near, &from);
+    session_accept(&stage.ctx[i], DOOR_PROXY, e->near, &from);
     return e;
 }
 
