@@ -12,45 +12,14 @@
 #include <unistd.h>
 
 #include "proxy/base/log.h"
-#include "proxy/bound.h"
-#include "proxy/configuration.h"
 #include "proxy/control_client.h"
 #include "proxy/control_place.h"
-#include "proxy/drain.h"
 #include "proxy/hardening.h"
-#include "proxy/session/reach_check.h"
-#include "proxy/worker.h"
+#include "proxy/server_impl.h"
 
 enum {
     LOG_PATIENCE_MS = 2000,
     FETCHES_MAX = PROBE_AT_ONCE + 4 /* and two of etcd, with room */
-};
-
-struct server {
-    struct configuration_source source;
-    struct agent_plan plan;
-    struct agent *agent;
-    struct settings *settings; /* in force */
-    struct snapshot *snapshot;
-    uv_loop_t loop;
-    uv_signal_t on_term, on_int, on_hup;
-    uv_async_t worker_news;         /* one has ended, or has a new snapshot in force */
-    struct netloop net;             /* of this loop: for requests of our own */
-    struct fetcher *fetcher;        /* of the fleet; NULL in an agent */
-    struct fleet *fleet;            /* the same */
-    struct control_socket *control; /* NULL: none */
-    struct reach_check *reach_check;
-    struct drain drain;
-    atomic_bool leaving;
-    struct worker_shared shared;
-    struct worker *worker[WORKERS_MAX];
-    struct metrics *metrics[WORKERS_MAX];
-    size_t worker_count;
-    atomic_uint workers_ended;
-    struct bound bound;
-    bool confining; /* seccomp at the start: the threads look when a reload may have taken settings
-                     */
-    unsigned reloads_untold; /* not yet in force everywhere */
 };
 
 /* ---- start ---- */
@@ -117,7 +86,7 @@ static void on_worker_reloaded(void *arg)
 }
 
 /* Those that hold for the process and not for one worker. */
-static void set_limits(struct server *sv, const struct snapshot *snapshot)
+void server_set_limits(struct server *sv, const struct snapshot *snapshot)
 {
     admission_set_limits(sv->shared.admission, &snapshot->admission);
     pacing_set_limits(sv->shared.pacing, snapshot->upstream_per_host_max, snapshot->queue_max);
@@ -130,6 +99,7 @@ static bool create_shared(struct server *sv)
         .admission = admission_create(),
         .pacing = pacing_create(),
         .authentication = authentication_create(&sv->snapshot->authentication),
+        .loop_guard = loop_guard_create(),
         .reach = reach_check_reach(sv->reach_check),
         .leaving = &sv->leaving,
         .agent = sv->agent != NULL ? agent_gauges(sv->agent) : NULL,
@@ -145,9 +115,10 @@ static bool create_shared(struct server *sv)
         .arg = sv,
     };
     if (sv->shared.admission == NULL || sv->shared.pacing == NULL ||
-        sv->shared.authentication == NULL || sv->shared.access_log == NULL)
+        sv->shared.authentication == NULL || sv->shared.loop_guard == NULL ||
+        sv->shared.access_log == NULL)
         return false;
-    set_limits(sv, sv->snapshot);
+    server_set_limits(sv, sv->snapshot);
     return true;
 }
 
@@ -204,21 +175,13 @@ static unsigned tell_load(void *arg)
     return total > 0 ? (unsigned)(admission_total(sv->shared.admission) * 1000 / total) : 0;
 }
 
-static struct fleet_options fleet_options_of(struct server *sv, const struct snapshot *snapshot)
+struct fleet_options server_fleet_options(struct server *sv, const struct snapshot *snapshot)
 {
     struct fleet_options o = *fleet_plan_options(snapshot->fleet);
     o.load = tell_load;
     o.on_roster = on_roster;
     o.arg = sv;
     return o;
-}
-
-/* Before the snapshot is handed on: whoever sees that one in force finds its peers as well. */
-static void reload_fleet(struct server *sv, const struct snapshot *snapshot)
-{
-    const struct fleet_options o = fleet_options_of(sv, snapshot);
-    if (sv->fleet != NULL && fleet_reload(sv->fleet, &o) != 0)
-        log_line(LOG_ERROR, "reload: out of memory, part of the old roster's sources stay");
 }
 
 /* ---- signals ---- */
@@ -234,26 +197,7 @@ static void block_signals(sigset_t *before)
     (void)pthread_sigmask(SIG_BLOCK, &signals, before);
 }
 
-static void tell_restart_needed(void *arg, const char *key)
-{
-    (void)arg;
-    log_line(LOG_WARNING, "reload: %s changed, but only a restart puts it in force", key);
-}
-
-/* Said when it is true for every worker, so that whoever reads the line may rely on it. */
-static void tell_reloaded(struct server *sv)
-{
-    for (size_t i = 0; i < sv->worker_count; i++) {
-        if (worker_generation(sv->worker[i]) < sv->snapshot->generation)
-            return;
-    }
-    for (; sv->reloads_untold > 0; sv->reloads_untold--)
-        log_line(LOG_NOTICE, "reloaded: the configuration in %s is in force",
-                 sv->source.dir != NULL ? sv->source.dir : "the command line");
-}
-
-/* Each snapshot of an agent gets its sensors: no worker is ever without. */
-static void lend_sensors(struct server *sv, struct snapshot *snapshot)
+void server_lend_sensors(struct server *sv, struct snapshot *snapshot)
 {
     if (sv->agent == NULL)
         return;
@@ -263,35 +207,8 @@ static void lend_sensors(struct server *sv, struct snapshot *snapshot)
 
 static void on_reload(uv_signal_t *signal, int number)
 {
-    struct server *sv = signal->data;
-    struct settings_errors errors = {0};
-    struct settings *settings;
-    struct snapshot *snapshot;
     (void)number;
-    if (!configuration_load_again(&sv->source, sv->bound.port, &settings, &snapshot, &errors)) {
-        for (size_t i = 0; i < errors.count; i++)
-            log_line(LOG_ERROR, "%s", errors.line[i]);
-        log_line(LOG_ERROR, "reload refused: %zu mistakes, the old configuration stays in force",
-                 errors.count);
-        settings_errors_free(&errors);
-        return;
-    }
-    snapshot->generation = sv->snapshot->generation + 1;
-    lend_sensors(sv, snapshot);
-    settings_restart_needed(sv->settings, settings, tell_restart_needed, NULL);
-    set_limits(sv, snapshot);
-    authentication_reload(sv->shared.authentication, &snapshot->authentication);
-    reload_fleet(sv, snapshot);
-    for (size_t i = 0; i < sv->worker_count; i++)
-        worker_reload(sv->worker[i], snapshot);
-    reach_check_use(sv->reach_check, snapshot->policy, snapshot->parents, &snapshot->session.dial);
-    (void)resolver_reload(sv->net.resolver, &snapshot->resolver);
-    snapshot_unref(sv->snapshot);
-    settings_free(sv->settings);
-    sv->snapshot = snapshot;
-    sv->settings = settings;
-    sv->reloads_untold++;
-    tell_reloaded(sv); /* every worker may be gone already */
+    server_reload(signal->data);
 }
 
 /* ---- the end ---- */
@@ -382,7 +299,7 @@ static void close_fleet(struct server *sv)
 static void on_worker_news(uv_async_t *async)
 {
     struct server *sv = async->data;
-    tell_reloaded(sv);
+    server_tell_reloaded(sv);
     if (atomic_load(&sv->workers_ended) < sv->worker_count)
         return;
     block_signals(NULL); /* one that comes now must not end us before the end */
@@ -542,7 +459,7 @@ static bool open_agent(struct server *sv)
         log_line(LOG_ERROR, "cannot start: out of memory");
         return false;
     }
-    lend_sensors(sv, sv->snapshot);
+    server_lend_sensors(sv, sv->snapshot);
     return true;
 }
 
@@ -551,7 +468,7 @@ static bool open_fleet(struct server *sv)
 {
     if (sv->source.command != NULL)
         return true;
-    const struct fleet_options o = fleet_options_of(sv, sv->snapshot);
+    const struct fleet_options o = server_fleet_options(sv, sv->snapshot);
     sv->fetcher = fetcher_create(&sv->loop, sv->net.resolver, FETCHES_MAX);
     if (sv->fetcher != NULL)
         sv->fleet = fleet_create(&sv->loop, sv->fetcher, sv->net.resolver, &o);
@@ -600,6 +517,7 @@ static void stop(struct server *sv)
     agent_destroy(sv->agent);
     agent_plan_release(&sv->plan);
     authentication_destroy(sv->shared.authentication);
+    loop_guard_destroy(sv->shared.loop_guard);
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
     if (dropped > 0)
