@@ -27,11 +27,16 @@ struct ranking {
 };
 
 /* "https://[2001:db8::1]:48999" without and with its scheme. */
-static const char *member_authority(const struct member *m, char out[AUTHORITY_MAX])
+static const char *authority_text(const struct member *m, uint16_t port, char out[AUTHORITY_MAX])
 {
     bool v6 = strchr(m->host, ':') != NULL;
-    (void)snprintf(out, AUTHORITY_MAX, v6 ? "[%s]:%u" : "%s:%u", m->host, (unsigned)m->port);
+    (void)snprintf(out, AUTHORITY_MAX, v6 ? "[%s]:%u" : "%s:%u", m->host, (unsigned)port);
     return out;
+}
+
+static const char *member_authority(const struct member *m, char out[AUTHORITY_MAX])
+{
+    return authority_text(m, m->port, out);
 }
 
 /* Unique in a roster, and the same as long as the member is: so documents differ only where rosters
@@ -230,6 +235,15 @@ static bool identifier_put(cJSON *object, const struct member *m)
     return cJSON_AddStringToObject(object, "identifier", member_identifier(m, identifier)) != NULL;
 }
 
+/* The same proxy's other door, as a member of its own. False: it has none. */
+static bool tls_door(const struct member *m, struct member *door)
+{
+    *door = *m;
+    door->protocol = MEMBER_HTTPS_CONNECT;
+    door->port = m->tls_port;
+    return m->tls_port != 0;
+}
+
 /* A member for everybody: what the draft defines. */
 static bool proxy_put(cJSON *proxies, const struct member *m)
 {
@@ -237,11 +251,28 @@ static bool proxy_put(cJSON *proxies, const struct member *m)
     return array_put(proxies, proxy) && place_put(proxy, m) && identifier_put(proxy, m);
 }
 
+/*
+ * TLS doors stand behind all members: who speaks both protocols has then asked the next proxy
+ * before a second door of one that is away.
+ */
+static bool tls_doors_put(cJSON *proxies, const struct ranking *k)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < k->offered; i++) {
+        struct member door;
+        if (tls_door(ranked(k, i), &door))
+            ok = proxy_put(proxies, &door);
+    }
+    return ok;
+}
+
 /* What is not known is not there. */
 static bool vendor_optional_put(cJSON *member, const struct member *m)
 {
     unsigned load = (m->load + LOAD_STEP / 2) / LOAD_STEP * LOAD_STEP;
     if (m->load <= ROSTER_LOAD_MAX && !cJSON_AddNumberToObject(member, "load", load))
+        return false;
+    if (m->tls_port != 0 && !cJSON_AddNumberToObject(member, "tls_port", m->tls_port))
         return false;
     return m->version[0] == '\0' || cJSON_AddStringToObject(member, "version", m->version);
 }
@@ -289,6 +320,12 @@ static bool identifiers_put(cJSON *rule, const struct rule_tail *t)
         const struct member *m = ranked(t->ranking, i);
         ok = array_put(array, cJSON_CreateString(member_identifier(m, identifier)));
     }
+    for (size_t i = 0; ok && i < t->ranking->offered; i++) {
+        char identifier[AUTHORITY_MAX];
+        struct member door;
+        if (tls_door(ranked(t->ranking, i), &door))
+            ok = array_put(array, cJSON_CreateString(member_identifier(&door, identifier)));
+    }
     return ok;
 }
 
@@ -326,7 +363,7 @@ static bool members_put(cJSON *proxies, cJSON *members, const struct ranking *k)
         bool offered = i < k->offered;
         ok = (!offered || proxy_put(proxies, m)) && vendor_member_put(members, m, offered);
     }
-    return ok;
+    return ok && tls_doors_put(proxies, k);
 }
 
 /* Fills the root object in the order in which people read it. */

@@ -14,7 +14,8 @@ enum {
     MEMBERS_MAX = 64,
     IDENTIFIER_MAX = 300, /* "https://[host]:65535" and more */
     RULE_TEXT_MAX = 300,
-    STARTED_MAX = 253402300799 /* 9999-12-31T23:59:59Z */
+    PROXIES_MAX = 2 * ROSTER_MEMBERS_MAX, /* each may have a TLS door too */
+    STARTED_MAX = 253402300799            /* 9999-12-31T23:59:59Z */
 };
 
 /* Where in the document: links on the stack, from the inside out. */
@@ -368,9 +369,9 @@ static int read_proxies(struct reader *r, const cJSON *root)
     int rc = take_array(r, &at, root, &array);
     if (rc != 0)
         return rc;
-    if (cJSON_GetArraySize(array) > ROSTER_MEMBERS_MAX)
+    if (cJSON_GetArraySize(array) > PROXIES_MAX)
         return refuse(r, &at, "are too many");
-    r->entry = calloc(ROSTER_MEMBERS_MAX, sizeof *r->entry);
+    r->entry = calloc(PROXIES_MAX, sizeof *r->entry);
     if (r->entry == NULL)
         return -ENOMEM;
     cJSON_ArrayForEach(item, array)
@@ -461,7 +462,7 @@ static int read_rule_list(const struct reader *r, const struct place *rule_at, e
         return list == RULE_PROXIES ? refuse(r, &at, "is missing") : 0;
     if (!cJSON_IsArray(array))
         return refuse(r, &at, "is not an array");
-    if (list == RULE_PROXIES && cJSON_GetArraySize(array) > ROSTER_MEMBERS_MAX)
+    if (list == RULE_PROXIES && cJSON_GetArraySize(array) > PROXIES_MAX)
         return refuse(r, &at, "are too many");
     bool kept = (list == RULE_DOMAINS || list == RULE_SUBNETS) && rule_is_kept(r, rule);
     cJSON_ArrayForEach(item, array)
@@ -560,6 +561,8 @@ static int read_numbers(const struct reader *r, const struct place *at, const cJ
     struct place started_at = {at, "started", 0};
     struct place priority_at = {at, "priority", 0};
     struct place load_at = {at, "load", 0};
+    struct place tls_at = {at, "tls_port", 0};
+    unsigned tls_port = 0;
     int64_t weight;
     int rc = take_number(r, &weight_at, facts, 1, ROSTER_WEIGHT_MAX, &weight);
     if (rc == 0)
@@ -570,7 +573,11 @@ static int read_numbers(const struct reader *r, const struct place *at, const cJ
     if (rc == 0)
         rc = take_optional(r, &load_at, facts, ROSTER_LOAD_MAX, ROSTER_LOAD_UNKNOWN, &m->load);
     if (rc == 0)
+        rc = take_optional(r, &tls_at, facts, UINT16_MAX, 0, &tls_port);
+    if (rc == 0) {
         m->weight = (unsigned)weight;
+        m->tls_port = (uint16_t)tls_port;
+    }
     return rc;
 }
 
@@ -609,7 +616,7 @@ static int read_withheld(struct reader *r, const struct place *at, const cJSON *
     struct entry e = {0};
     if (find(facts, "proxy") == NULL)
         return refuse(r, &identifier_at, "names no proxy of this document");
-    if (r->entry_count == ROSTER_MEMBERS_MAX)
+    if (r->entry_count == PROXIES_MAX)
         return refuse(r, at, "is one too many");
     int rc = read_place(r, at, facts, &e);
     if (rc == 0)
@@ -671,6 +678,21 @@ static int read_vendor(struct reader *r, const cJSON *root)
 
 /* ---- the whole ---- */
 
+/* Whether an entry that our data says nothing of is the TLS door of one that it describes. */
+static bool is_tls_door(const struct reader *r, const struct entry *e)
+{
+    if (e->described || e->member.protocol != MEMBER_HTTPS_CONNECT)
+        return false;
+    for (size_t i = 0; i < r->entry_count; i++) {
+        const struct entry *other = &r->entry[i];
+        if (other->described && other->usable && other->member.protocol == MEMBER_HTTP_CONNECT &&
+            other->member.tls_port == e->member.port &&
+            strcmp(other->member.host, e->member.host) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Into the roster, which would silently merge two entries of one member. Those that only our data
  * tells of stand behind the others. */
 static int add_members(const struct reader *r)
@@ -681,7 +703,7 @@ static int add_members(const struct reader *r)
         return -ENOMEM;
     for (size_t i = 0; i < r->entry_count; i++) {
         struct place here = {&at, NULL, i};
-        if (!r->entry[i].usable)
+        if (!r->entry[i].usable || is_tls_door(r, &r->entry[i]))
             continue;
         size_t before = roster_count(roster);
         int rc = roster_add(roster, &r->entry[i].member);

@@ -44,6 +44,7 @@ struct fleet {
     bool file_in_trouble;
     bool lost; /* no way out: fleet_set_ready() */
     bool leaving, closing;
+    bool handed_over; /* we tell nobody of us any more */
     void (*on_left)(void *arg);
     void *left_arg;
 };
@@ -117,10 +118,11 @@ static struct roster *judge_all(const struct fleet *f, const struct roster *merg
 
 static bool same_member(const struct member *a, const struct member *b)
 {
-    return a->protocol == b->protocol && a->port == b->port && a->priority == b->priority &&
-           a->weight == b->weight && a->load == b->load && a->state == b->state &&
-           a->self == b->self && a->started == b->started && strcmp(a->host, b->host) == 0 &&
-           strcmp(a->zone, b->zone) == 0 && strcmp(a->version, b->version) == 0;
+    return a->protocol == b->protocol && a->port == b->port && a->tls_port == b->tls_port &&
+           a->priority == b->priority && a->weight == b->weight && a->load == b->load &&
+           a->state == b->state && a->self == b->self && a->started == b->started &&
+           strcmp(a->host, b->host) == 0 && strcmp(a->zone, b->zone) == 0 &&
+           strcmp(a->version, b->version) == 0;
 }
 
 static bool same_roster(const struct roster *a, const struct roster *b)
@@ -137,7 +139,7 @@ static void on_write(uv_timer_t *timer);
 /* What is on disk is only as good as what was heard. */
 static bool is_worth_keeping(const struct fleet *f)
 {
-    return f->file != NULL && !f->leaving &&
+    return f->file != NULL && !f->leaving && !f->handed_over &&
            (f->feed[FLEET_ETCD].members != NULL || f->feed[FLEET_DNS].members != NULL);
 }
 
@@ -400,7 +402,7 @@ int fleet_reload(struct fleet *f, const struct fleet_options *options)
     roster_unref(f->peers);
     f->peers = roster_ref(options->peers);
     rc = probes_set_options(f->probes, &options->probe);
-    for (unsigned i = 0; i < FLEET_SOURCES && !f->leaving; i++) {
+    for (unsigned i = 0; i < FLEET_SOURCES && !f->leaving && !f->handed_over; i++) {
         int failed = source_set(f, options, (enum fleet_source)i);
         rc = rc == 0 ? failed : rc;
     }
@@ -436,6 +438,16 @@ void fleet_leave(struct fleet *f, void (*left)(void *arg), void *arg)
     else
         (void)uv_async_send(&f->left_soon);
     publish(f);
+}
+
+/* Our lease stays, and with it our key until the other's put takes it over. */
+void fleet_hand_over(struct fleet *f)
+{
+    assert(!f->leaving);
+    f->handed_over = true;
+    (void)uv_timer_stop(&f->write_timer);
+    for (unsigned i = 0; i < FLEET_SOURCES; i++)
+        source_end(f, (enum fleet_source)i);
 }
 
 /* ---- life ---- */

@@ -63,6 +63,12 @@ void fleet_set_ready(struct fleet *f, bool ready);
  */
 void fleet_leave(struct fleet *f, void (*on_left)(void *arg), void *arg);
 
+/*
+ * Another process is this member from now on: nothing is taken out, and nothing is told any more,
+ * by us. Instead of fleet_leave().
+ */
+void fleet_hand_over(struct fleet *f);
+
 /* No callback comes any more. Frees itself on the loop's next rounds. */
 void fleet_close(struct fleet *f);
 

@@ -29,6 +29,8 @@ int member_json_print(struct buf *out, const struct member *m)
                         m->started);
     if (rc == 0 && m->load <= ROSTER_LOAD_MAX)
         rc = buf_printf(out, ",\"load\":%u", m->load);
+    if (rc == 0 && m->tls_port != 0)
+        rc = buf_printf(out, ",\"tls_port\":%u", (unsigned)m->tls_port);
     if (rc == 0)
         rc = buf_printf(out, ",\"version\":\"%s\"}", m->version);
     return rc;
@@ -113,6 +115,7 @@ static bool is_plain(const char *text)
 static const char *parse_facts(struct member *m, const cJSON *root)
 {
     int64_t priority = 0, weight = ROSTER_WEIGHT_DEFAULT, load = ROSTER_LOAD_UNKNOWN, started = 0;
+    int64_t tls_port = 0;
     if (take_text(root, "zone", m->zone, sizeof m->zone) == -EINVAL)
         return "its zone is no text of 0 to 63 octets";
     if (take_text(root, "version", m->version, sizeof m->version) == -EINVAL ||
@@ -126,6 +129,9 @@ static const char *parse_facts(struct member *m, const cJSON *root)
         return "its load is no number from 0 to 1000";
     if (take_number(root, "started", STARTED_MAX, &started) == -EINVAL)
         return "its start is no time";
+    if (take_number(root, "tls_port", UINT16_MAX, &tls_port) == -EINVAL)
+        return "its tls_port is no number from 0 to 65535";
+    m->tls_port = (uint16_t)tls_port;
     m->priority = (unsigned)priority;
     m->weight = (unsigned)weight;
     m->load = (unsigned)load;

@@ -185,6 +185,8 @@ static int member_add(struct buf *out, const struct member *m)
     if (rc == 0)
         rc = number_add(out, "port", m->port, true);
     if (rc == 0)
+        rc = number_add(out, "tls_port", m->tls_port, m->tls_port != 0);
+    if (rc == 0)
         rc = name_add(out, "protocol",
                       m->protocol == MEMBER_HTTPS_CONNECT ? "https-connect" : "http-connect");
     if (rc == 0)

@@ -105,6 +105,8 @@ static void facts_fill(struct member *known, const struct member *other)
         known->started = other->started;
     if (known->version[0] == '\0')
         memcpy(known->version, other->version, sizeof known->version);
+    if (known->tls_port == 0)
+        known->tls_port = other->tls_port;
 }
 
 static void member_merge(struct member *known, const struct member *other)
@@ -146,6 +148,27 @@ static void numbers_bound(struct member *m)
         m->load = ROSTER_LOAD_UNKNOWN;
     if (m->started < 0)
         m->started = 0;
+    if (m->protocol == MEMBER_HTTPS_CONNECT || m->tls_port == m->port)
+        m->tls_port = 0;
+}
+
+/* Whether another member than `except` speaks https-connect there. */
+static bool tls_place_taken(const struct roster *r, const char *host, uint16_t port,
+                            const struct member *except)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        const struct member *m = &r->member[i];
+        uint16_t theirs = m->protocol == MEMBER_HTTPS_CONNECT ? m->port : m->tls_port;
+        if (m != except && theirs == port && strcmp(m->host, host) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void tls_port_bound(const struct roster *r, struct member *m)
+{
+    if (m->tls_port != 0 && tls_place_taken(r, m->host, m->tls_port, m))
+        m->tls_port = 0;
 }
 
 int roster_add(struct roster *r, const struct member *m)
@@ -158,9 +181,13 @@ int roster_add(struct roster *r, const struct member *m)
     for (size_t i = 0; i < r->count; i++) {
         if (member_same(&r->member[i], &copy)) {
             member_merge(&r->member[i], &copy);
+            tls_port_bound(r, &r->member[i]);
             return 0;
         }
     }
+    tls_port_bound(r, &copy);
+    if (copy.protocol == MEMBER_HTTPS_CONNECT && tls_place_taken(r, copy.host, copy.port, NULL))
+        return 0;
     return member_append(r, &copy);
 }
 

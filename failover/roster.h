@@ -30,7 +30,9 @@ struct member {
     enum member_protocol protocol;
     char host[ROSTER_TEXT_MAX + 1]; /* canonical name or address; IPv6 without brackets */
     uint16_t port;
-    char zone[64];     /* "" unknown */
+    uint16_t
+        tls_port;  /* of MEMBER_HTTP_CONNECT: there it speaks https-connect too; 0 not, unknown */
+    char zone[64]; /* "" unknown */
     unsigned priority; /* smaller is preferred; 0..65535 */
     unsigned weight;   /* 1..100 */
     unsigned load;     /* permille of its limit.connections in use, or ROSTER_LOAD_UNKNOWN */
@@ -50,9 +52,10 @@ struct roster *roster_create(void);
  * Copies `m`. A member with the same protocol, host and port is not doubled: `self` and known facts
  * are merged, and what a member says of itself outranks what others say. A weight of 0 is
  * ROSTER_WEIGHT_DEFAULT; a weight or priority above the range is its end, a load above it is
- * unknown, a start before 1970 too. 0; -EINVAL (the host is not canonical, port 0, a zone without
- * its end, a version with odd octets): documents quote members as they are here; -ENOSPC
- * (ROSTER_MEMBERS_MAX); -ENOMEM.
+ * unknown, a start before 1970 too. One place is never told twice: an https member at the TLS port
+ * of another is not added, and a TLS port that another member has is none. 0; -EINVAL (the host is
+ * not canonical, port 0, a zone without its end, a version with odd octets): documents quote
+ * members as they are here; -ENOSPC (ROSTER_MEMBERS_MAX); -ENOMEM.
  */
 int roster_add(struct roster *r, const struct member *m);
 

@@ -85,7 +85,25 @@ def put(path, value):
 
 
 MEMBERS = ("vendor-certferry", "members")
+
+
+def add_door(root, place="px1.example:48998", at=2):
+    root["proxies"].insert(at, {"protocol": "https-connect", "proxy": place, "identifier": "door"})
+    root["proxy-match"][0]["proxies"].insert(at, "door")
+
+
+def with_door(root):
+    """The first member speaks TLS too."""
+    root["vendor-certferry"]["members"][0]["tls_port"] = 48998
+    add_door(root)
+
+
 BROKEN = {
+    "a door that is missing": put([*MEMBERS, 0, "tls_port"], 48998),
+    "a door that nobody tells of": add_door,
+    "a door before the members": lambda root: (with_door(root), root["proxies"].insert(0, root["proxies"].pop())),
+    "a door of a door": put([*MEMBERS, 1, "tls_port"], 48998),
+    "a port of TLS that is none": put([*MEMBERS, 0, "tls_port"], 0),
     "no identifier": put(["identifier"], None),
     "identifier is no host": put(["identifier"], "px1/x"),
     "expired": put(["expires"], "2026-11-20T11:59:59Z"),
@@ -122,7 +140,10 @@ BROKEN = {
 
 
 def test_validator_takes_the_good_document():
-    pvd_validator.validate(json.dumps(good_document()).encode(), now=NOW)
+    root = good_document()
+    pvd_validator.validate(json.dumps(root).encode(), now=NOW)
+    with_door(root)
+    pvd_validator.validate(json.dumps(root).encode(), now=NOW)
 
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -287,6 +308,50 @@ def test_roster_of_etcd(certferry, enroll_settings, tmp_path):
             members = {member["identifier"]: member for member in root["vendor-certferry"]["members"]}
             near = [members[entry["identifier"]]["zone"] == zone for entry in root["proxies"]]
             assert near == sorted(near, reverse=True) and len(near) == 3
+
+
+def tls_listener(authority):
+    """Settings of a https-connect port."""
+    made = authority.server("localhost", "127.0.0.1")
+    return {"tls.listen": "127.0.0.1:0", "tls.cert": made.cert, "tls.key": made.key, "advertise.host": "localhost"}
+
+
+def offered(root):
+    return [(entry["protocol"], entry["proxy"], entry["identifier"]) for entry in root["proxies"]]
+
+
+def test_our_tls_port_is_a_proxy_of_its_own(certferry, enroll_settings, authority, home):
+    """The standard's clients may use either; PAC and the agent, who cannot verify it, are not sent there."""
+    proxy = certferry(enroll_settings | tls_listener(authority))
+    plain, tls = f"localhost:{proxy.port}", f"localhost:{proxy.doors['tls']}"
+    wanted = [("http-connect", plain, f"http://{plain}"), ("https-connect", tls, f"https://{tls}")]
+    root = pvd(proxy)
+    assert offered(root) == wanted
+    assert pvd_validator.proxies_for(root, "ca.enroll.test", 443) == [plain, tls]
+    with pac(fetch(proxy, "/proxy.pac").body) as ask:
+        assert ask("https://ca.enroll.test/") == f"PROXY {plain}"
+    done = programs.run(home, BINARY, "peers", "--format", "json", proxy.url)
+    assert done.returncode == 0, programs.told(done)
+    (member,) = json.loads(done.stdout)["members"]
+    assert (member["url"], member["tls_port"]) == (f"http://{plain}", proxy.doors["tls"])
+    # peers= may name us, by that port too.
+    proxy.reload({"peers": f"https://{tls},http://{plain},https://px2.example:443"})
+    root = until(lambda: pvd(proxy), lambda root: len(root["proxies"]) > 2)
+    assert offered(root)[0] == wanted[0] and offered(root)[-1] == wanted[1] and len(root["proxies"]) == 3
+
+
+def test_tls_ports_of_peers_in_etcd(certferry, enroll_settings, authority, tmp_path):
+    with Etcd(tmp_path / "etcd") as etcd:
+        common = {"etcd.endpoints": etcd.url, "probe.interval": "100ms", "probe.rise": "1"}
+        both = certferry(enroll_settings | common | tls_listener(authority))
+        plain = certferry(enroll_settings | common | {"advertise.host": "127.0.0.1"})
+        for proxy in (both, plain):
+            root = until(lambda proxy=proxy: pvd(proxy), lambda root: len(root["proxies"]) == 3)
+            assert offered(root)[-1][:2] == ("https-connect", f"localhost:{both.doors['tls']}")
+            assert len(root["vendor-certferry"]["members"]) == 2
+        # And off again: what it says itself counts.
+        both.stop()
+        until(lambda: pvd(plain), lambda root: len(root["proxies"]) == 1)
 
 
 def test_roster_of_dns(certferry, enroll_settings, dns):

@@ -47,6 +47,7 @@ static void check_fault(const char *fault)
 static void check_same(const struct member *a, const struct member *b)
 {
     assert(a->protocol == b->protocol && a->port == b->port && a->state == b->state);
+    assert(a->tls_port == b->tls_port);
     assert(a->weight == b->weight && a->self == b->self && a->started == b->started);
     assert(strcmp(a->host, b->host) == 0 && strcmp(a->zone, b->zone) == 0);
     assert(a->priority == b->priority && strcmp(a->version, b->version) == 0);

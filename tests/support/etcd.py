@@ -100,6 +100,10 @@ class Etcd:
         pairs = [(kv["key"], kv.get("value", "")) for kv in answer.get("kvs", [])]
         return {base64.b64decode(key).decode(): base64.b64decode(value).decode() for key, value in pairs}
 
+    def describe(self, key):
+        """What etcd knows of a key: its revisions, version and lease."""
+        return self.call("/v3/kv/range", key=text64(key))["kvs"][0]
+
     def leases(self):
         return [lease["ID"] for lease in self.call("/v3/lease/leases").get("leases", [])]
 

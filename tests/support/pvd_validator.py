@@ -157,7 +157,7 @@ def check_member(member, where, by_identifier):
     need(isinstance(member, dict), where, "is a dictionary")
     required = {"identifier", "zone", "state", "priority", "weight", "started", "self"}
     need(required <= set(member), where, f"has all of {sorted(required)}")
-    need(set(member) <= required | {"load", "version", "protocol", "proxy"}, where, "has no other keys")
+    need(set(member) <= required | {"load", "version", "tls_port", "protocol", "proxy"}, where, "has no other keys")
     need(isinstance(member["zone"], str) and len(member["zone"].encode()) <= 255, f"{where}.zone", "is a short string")
     need(member["state"] in STATES, f"{where}.state", f"is one of {STATES}")
     whole(member["priority"], 0, 65535, f"{where}.priority")
@@ -165,6 +165,7 @@ def check_member(member, where, by_identifier):
     whole(member["started"], 0, 253402300799, f"{where}.started")
     need(isinstance(member["self"], bool), f"{where}.self", "is true or false")
     need(whole(member.get("load", 0), 0, 1000, f"{where}.load") % 100 == 0, f"{where}.load", "comes in steps")
+    whole(member.get("tls_port", 1), 1, 65535, f"{where}.tls_port")
     version = member.get("version", "0")
     need(isinstance(version, str) and re.fullmatch(r'[ !#-\[\]-~]{1,31}', version), f"{where}.version", "is plain text")
     if member["identifier"] in by_identifier:
@@ -185,16 +186,35 @@ def check_vendor(root):
         check_member(member, f"vendor-certferry.members[{number}]", by_identifier)
     described = [member["identifier"] for member in vendor["members"]]
     need(len(described) == len(set(described)), "vendor-certferry.members", "each stands there once")
-    need(set(by_identifier) <= set(described), "vendor-certferry.members", "all that are offered are described")
+    doors = tls_doors(root["proxies"], vendor["members"])
+    need(set(by_identifier) <= set(described) | set(doors), "vendor-certferry.members", "all that are offered are described")
+    need(not set(doors) & set(described), "vendor-certferry.members", "a door is no member of its own")
+    order = [entry["identifier"] for entry in root["proxies"]]
+    need(order[len(order) - len(doors) :] == doors, "proxies", "TLS doors stand behind all members, in their order")
     selves = [member for member in vendor["members"] if member["self"]]
     need(len(selves) == 1, "vendor-certferry.members", "who answers is one of them")
     check_order(root, vendor["members"], selves[0]["zone"])
 
 
+def tls_doors(proxies, members):
+    """The identifiers of what is offered besides the members themselves: their https-connect ports."""
+    ports = {member["identifier"]: member["tls_port"] for member in members if "tls_port" in member}
+    by_place = {entry["proxy"]: entry for entry in proxies if entry["protocol"] == "https-connect"}
+    doors = []
+    for entry in proxies:
+        if entry["identifier"] in ports:
+            need(entry["protocol"] == "http-connect", "vendor-certferry.members", "only http-connect has another door")
+            place = entry["proxy"].rpartition(":")[0] + f":{ports[entry['identifier']]}"
+            need(place in by_place, "proxies", f"{place} is missing, a door that vendor-certferry tells of")
+            doors.append(by_place[place]["identifier"])
+    return doors
+
+
 def check_order(root, members, zone):
     """Healthy before doubtful before draining before down, near before far, then by priority; in each list."""
     facts = {member["identifier"]: member for member in members}
-    order = [entry["identifier"] for entry in root["proxies"]]
+    order = [entry["identifier"] for entry in root["proxies"] if entry["identifier"] in facts]
+    offered = [entry["identifier"] for entry in root["proxies"]]
 
     def rank(name):
         member = facts[name]
@@ -203,11 +223,10 @@ def check_order(root, members, zone):
 
     need(order == sorted(order, key=rank), "proxies", "stand in order of preference")
     for number, rule in enumerate(root["proxy-match"]):
-        need(rule["proxies"] == order, f"proxy-match[{number}].proxies", "are all, in order of preference")
+        need(rule["proxies"] == offered, f"proxy-match[{number}].proxies", "are all, in order of preference")
     states = {member["state"] for member in members}
     if states & {"up", "unknown"}:
-        offered = {facts[name]["state"] for name in order}
-        need("draining" not in offered, "proxies", "a draining one is not offered while there are others")
+        need("draining" not in {facts[name]["state"] for name in order}, "proxies", "a draining one is not offered while there are others")
 
 
 def validate(body, content_type="application/pvd+json", now=None):

@@ -174,6 +174,55 @@ static void pvd_proxies(void **state)
     roster_unref(r);
 }
 
+/* Draft: one entry for each protocol. TLS doors stand behind all members, here and in the rules;
+ * clients of PAC are not sent there. */
+static void pvd_tls_doors(void **state)
+{
+    (void)state;
+    static const char order[] =
+        "http://px1.plant7.example:48999|http://px3.plant7.example:48999|"
+        "https://[2001:db8::1]:48443|http://px2.plant7.example:48999|"
+        "https://px3.plant7.example:48998|https://px2.plant7.example:48998|";
+    struct roster *r = roster_usual();
+    struct policy *p = policy_usual();
+    struct document_options o = options_usual(r, p);
+    struct document d;
+    struct member m;
+    char text[1024];
+    for (int i = 2; i <= 3; i++) {
+        (void)snprintf(text, sizeof text, "http://px%d.plant7.example:48999", i);
+        assert_int_equal(roster_parse_member(&m, text, NULL), 0);
+        m.tls_port = 48998;
+        assert_int_equal(roster_add(r, &m), 0);
+    }
+    cJSON *root = pvd_made(&o, &d);
+    const cJSON *proxies = cJSON_GetObjectItemCaseSensitive(root, "proxies");
+    const cJSON *vendor = cJSON_GetObjectItemCaseSensitive(root, "vendor-certferry");
+    const cJSON *members = cJSON_GetObjectItemCaseSensitive(vendor, "members");
+    assert_int_equal(cJSON_GetArraySize(proxies), 6);
+    const cJSON *door = cJSON_GetArrayItem(proxies, 4);
+    assert_int_equal(cJSON_GetArraySize(door), 3);
+    assert_string_equal(text_of(door, "protocol"), "https-connect");
+    assert_string_equal(text_of(door, "proxy"), "px3.plant7.example:48998");
+    assert_string_equal(text_of(door, "identifier"), "https://px3.plant7.example:48998");
+    assert_int_equal(cJSON_GetArraySize(members), 4);
+    static const int tls_port[] = {0, 48998, 0, 48998};
+    for (int i = 0; i < 4; i++) {
+        const cJSON *port =
+            cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(members, i), "tls_port");
+        assert_int_equal(port != NULL ? port->valueint : 0, tls_port[i]);
+    }
+    const cJSON *match = cJSON_GetObjectItemCaseSensitive(root, "proxy-match");
+    assert_string_equal(joined(cJSON_GetArrayItem(match, 0), "proxies", text, sizeof text), order);
+    cJSON_Delete(root);
+    document_release(&d);
+    assert_int_equal(document_pac(&d, &o), 0);
+    assert_null(strstr(d.text, "48998"));
+    document_release(&d);
+    policy_destroy(p);
+    roster_unref(r);
+}
+
 /* Draft: all properties of a rule must match, so names and addresses have a rule each; ports are
  * strings. */
 static void pvd_rules(void **state)
@@ -535,6 +584,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pvd_root),
         cmocka_unit_test(pvd_proxies),
+        cmocka_unit_test(pvd_tls_doors),
         cmocka_unit_test(pvd_rules),
         cmocka_unit_test(pvd_without_rules),
         cmocka_unit_test(pvd_vendor),

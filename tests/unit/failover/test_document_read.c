@@ -124,6 +124,7 @@ static struct member member_of(unsigned i)
                                          "123456789 123")};
     struct member m = {.protocol = i % 3 == 0 ? MEMBER_HTTPS_CONNECT : MEMBER_HTTP_CONNECT,
                        .port = (uint16_t)(i % 5 == 0 ? 65535 : i + 1),
+                       .tls_port = i % 3 == 1 ? 48998 : 0,
                        .weight = i % 100 + 1,
                        .priority = i % 9 == 0 ? ROSTER_PRIORITY_MAX : i % 3,
                        .load = i % 12 == 11 ? ROSTER_LOAD_UNKNOWN : i % 11 * 100,
@@ -147,6 +148,7 @@ static void same_member(const struct member *a, const struct member *b)
     assert_int_equal(a->protocol, b->protocol);
     assert_string_equal(a->host, b->host);
     assert_int_equal(a->port, b->port);
+    assert_int_equal(a->tls_port, b->tls_port);
     assert_string_equal(a->zone, b->zone);
     assert_int_equal(a->weight, b->weight);
     assert_int_equal(a->state, b->state);
@@ -218,6 +220,52 @@ static void test_round_trip(void **state)
     round_trip(1, "px1.plant7.example");
     round_trip(9, "192.0.2.1");
     round_trip(ROSTER_MEMBERS_MAX, "2001:db8::1");
+}
+
+/* ---- a proxy's other door ---- */
+
+#define DOOR "{\"protocol\":\"https-connect\",\"proxy\":\"px1.plant7.example:48998\","
+
+/* The TLS port of a member that our data describes is no member; where it stands makes no
+ * difference. */
+static void test_tls_doors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to;
+        size_t members;
+        uint16_t tls_port; /* of the first */
+    } cases[] = {
+        {"\"priority\":7", "\"priority\":7,\"tls_port\":48998", 2, 48998},
+        {"\"priority\":7", "\"priority\":7,\"tls_port\":0", 3, 0},
+        {"\"priority\":7", "\"priority\":7,\"tls_port\":48997", 3, 48997},
+        {"\"priority\":7", "\"priority\":7,\"tls_port\":48999", 3, 0}, /* its own */
+        {"\"priority\":7", "\"priority\":7", 3, 0},
+        /* A member like others when our data says so. */
+        {"\"load\":300", "\"load\":300,\"tls_port\":443", 3, 443},
+    };
+    for (int before = 0; before < 2; before++) {
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct document_content c;
+            char fault[DOCUMENT_FAULT_MAX], all[sizeof good + 400];
+            char *text = changed(cases[i].from, cases[i].to);
+            const char *at = strstr(text, before ? "{\"protocol\"" : "],\"proxy-match\"");
+            (void)snprintf(all, sizeof all, "%.*s%s" DOOR "\"identifier\":\"door\"}%s%s",
+                           (int)(at - text), text, before ? "" : ",", before ? "," : "", at);
+            if (read_text(&c, span_of(all), fault) != 0)
+                fail_msg("%s: %s", cases[i].to, fault);
+            assert_int_equal(roster_count(c.roster), cases[i].members);
+            for (size_t m = 0; m < roster_count(c.roster); m++) {
+                const struct member *member = roster_member(c.roster, m);
+                if (member->protocol == MEMBER_HTTP_CONNECT)
+                    assert_int_equal(member->tls_port, cases[i].tls_port);
+                else
+                    assert_int_equal(member->tls_port, 0);
+            }
+            roster_unref(c.roster);
+            free(text);
+        }
+    }
 }
 
 /* ---- what may be overlooked ---- */
@@ -415,6 +463,10 @@ static const struct {
     {"\"load\":300", "\"load\":null", "vendor-certferry.members[0].load: is not a number"},
     {"\"priority\":7", "\"priority\":65536",
      "vendor-certferry.members[0].priority: is out of range"},
+    {"\"priority\":7", "\"priority\":7,\"tls_port\":65536",
+     "vendor-certferry.members[0].tls_port: is out of range"},
+    {"\"priority\":7", "\"priority\":7,\"tls_port\":\"443\"",
+     "vendor-certferry.members[0].tls_port: is not a number"},
     {"\"priority\":7", "\"priority\":-1", "vendor-certferry.members[0].priority: is out of range"},
     {"0.1.0-3 x", "0\\\"", "vendor-certferry.members[0].version: is not plain text"},
     {"0.1.0-3 x", "\\u001b[2J", "vendor-certferry.members[0].version: is not plain text"},
@@ -609,7 +661,7 @@ static void test_limits(void **state)
     many("{", "\"%zu\":0", 65, "}", "octet 439: too many members in an object");
     many(FRONT "\"proxies\":[",
          "{\"protocol\":\"http-connect\",\"proxy\":\"x:%zu1\",\"identifier\":\"i\"}",
-         ROSTER_MEMBERS_MAX + 1, "],\"proxy-match\":[]}", "proxies: are too many");
+         2 * ROSTER_MEMBERS_MAX + 1, "],\"proxy-match\":[]}", "proxies: are too many");
     many(FRONT "\"proxies\":[],\"proxy-match\":[", "{\"proxies\":[]}", DOCUMENT_READ_RULES_MAX + 1,
          "]}", "proxy-match: are too many");
     many(FRONT "\"proxies\":[],\"proxy-match\":[],\"vendor-certferry\":{\"members\":[", "{}",
@@ -654,10 +706,15 @@ static void test_changed_anywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_document),    cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_overlooked),       cmocka_unit_test(test_hostile_documents),
-        cmocka_unit_test(test_hostile_octets),   cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_limits),           cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_good_document),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_tls_doors),
+        cmocka_unit_test(test_overlooked),
+        cmocka_unit_test(test_hostile_documents),
+        cmocka_unit_test(test_hostile_octets),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_cut_anywhere),
         cmocka_unit_test(test_changed_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ static void check_round(const struct member *m)
     assert_int_equal(back.protocol, m->protocol);
     assert_string_equal(back.host, m->host);
     assert_int_equal(back.port, m->port);
+    assert_int_equal(back.tls_port, m->tls_port);
     assert_string_equal(back.zone, m->zone);
     assert_int_equal(back.priority, m->priority);
     assert_int_equal(back.weight, m->weight);
@@ -39,6 +40,7 @@ static void test_what_we_write_is_read_back(void **state)
     const struct member members[] = {
         {.host = "px1.plant7.example",
          .port = 48999,
+         .tls_port = 48998,
          .zone = "plant \"7\"\n\\",
          .priority = 65535,
          .weight = 1,
@@ -62,6 +64,7 @@ static void test_what_we_write_is_read_back(void **state)
 static void test_the_longest_fits(void **state)
 {
     struct member m = {.port = 65535,
+                       .tls_port = 65534,
                        .priority = 65535,
                        .weight = 100,
                        .load = 1000,
@@ -109,6 +112,9 @@ static void test_what_is_refused(void **state)
         "{" BASE ",\"state\":\"down\"}",
         "{" BASE ",\"state\":1}",
         "{" BASE ",\"priority\":65536}",
+        "{" BASE ",\"tls_port\":65536}",
+        "{" BASE ",\"tls_port\":-1}",
+        "{" BASE ",\"tls_port\":\"443\"}",
         "{" BASE ",\"priority\":-1}",
         "{" BASE ",\"priority\":1.5}",
         "{" BASE ",\"priority\":\"1\"}",

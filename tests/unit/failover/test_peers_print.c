@@ -30,6 +30,7 @@ static struct roster *roster_usual(void)
     struct member m;
     assert_int_equal(roster_parse_member(&m, "http://px1.plant7.example:48999", NULL), 0);
     m = (struct member){.port = 48999,
+                        .tls_port = 48998,
                         .zone = "plant7",
                         .priority = 1,
                         .weight = 70,
@@ -96,11 +97,12 @@ static void json(void **state)
         "{\"source\":\"http://px1:48999\",\"identifier\":\"px1.plant7.example\","
         "\"expires\":\"2026-11-20T12:10:00Z\",\"signed\":true,\"members\":["
         "{\"url\":\"http://px1.plant7.example:48999\",\"host\":\"px1.plant7.example\","
-        "\"port\":48999,\"protocol\":\"http-connect\",\"state\":\"up\",\"zone\":\"plant7\","
+        "\"port\":48999,\"tls_port\":48998,\"protocol\":\"http-connect\",\"state\":\"up\",\"zone\":"
+        "\"plant7\","
         "\"priority\":1,\"weight\":70,\"load\":305,\"started\":1795176000,\"version\":\"0.1.0\","
         "\"self\":true},"
         "{\"url\":\"https://[2001:db8::1]:443\",\"host\":\"2001:db8::1\",\"port\":443,"
-        "\"protocol\":\"https-connect\",\"state\":\"draining\","
+        "\"tls_port\":null,\"protocol\":\"https-connect\",\"state\":\"draining\","
         "\"zone\":\"W\\u00fc\\u001b[2J\\u005c\\u000a\\u009b\",\"priority\":1,\"weight\":100,"
         "\"load\":null,\"started\":null,\"version\":\"\",\"self\":false}]}\n");
     cJSON *root = cJSON_Parse(text);

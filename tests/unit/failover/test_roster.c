@@ -255,6 +255,48 @@ static void duplicates_are_merged(void **state)
     roster_unref(r);
 }
 
+/* A place stands once: as a member, or as the TLS port of one. */
+static void tls_ports(void **state)
+{
+    (void)state;
+    struct roster *r = roster_create();
+    assert_non_null(r);
+    struct member m = made("px1", 48999);
+    m.tls_port = 48999; /* its own port is none */
+    assert_int_equal(roster_add(r, &m), 0);
+    assert_int_equal(roster_member(r, 0)->tls_port, 0);
+    m.tls_port = 48998; /* a fact like others */
+    assert_int_equal(roster_add(r, &m), 0);
+    m.tls_port = 0;
+    assert_int_equal(roster_add(r, &m), 0);
+    assert_int_equal(roster_member(r, 0)->tls_port, 48998);
+
+    m = made("px1", 48998);
+    m.protocol = MEMBER_HTTPS_CONNECT;
+    assert_int_equal(roster_add(r, &m), 0); /* known as the other's */
+    assert_int_equal(roster_count(r), 1);
+    m.port = 443;
+    m.tls_port = 444; /* TLS twice is none */
+    assert_int_equal(roster_add(r, &m), 0);
+    assert_int_equal(roster_count(r), 2);
+    assert_int_equal(roster_member(r, 1)->tls_port, 0);
+
+    static const uint16_t taken[] = {48998, 443};
+    for (uint16_t i = 0; i < 2; i++) {
+        m = made("px1", (uint16_t)(1 + i));
+        m.tls_port = taken[i];
+        assert_int_equal(roster_add(r, &m), 0);
+        assert_int_equal(roster_member(r, 2 + i)->tls_port, 0);
+        assert_int_equal(roster_add(r, &m), 0); /* nor by what is told later */
+        assert_int_equal(roster_member(r, 2 + i)->tls_port, 0);
+    }
+    m = made("px2", 1);
+    m.tls_port = 443; /* another host */
+    assert_int_equal(roster_add(r, &m), 0);
+    assert_int_equal(roster_member(r, 4)->tls_port, 443);
+    roster_unref(r);
+}
+
 /* Load and version are filled in like the others; numbers keep to their ranges. */
 static void facts_are_kept_and_bounded(void **state)
 {
@@ -423,6 +465,7 @@ int main(void)
         cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(members_are_bounded),
         cmocka_unit_test(duplicates_are_merged),
+        cmocka_unit_test(tls_ports),
         cmocka_unit_test(facts_are_kept_and_bounded),
         cmocka_unit_test(ourselves_once),
         cmocka_unit_test(order_of_preference),
