@@ -24,6 +24,7 @@ struct policy {
     struct prefix_list clients;
     struct prefix_list control_clients;
     uint32_t protocols; /* 0: all */
+    bool reports;
 };
 
 /* False when out of memory; an empty list stays empty. */
@@ -67,6 +68,7 @@ struct policy *policy_create(const struct policy_options *o)
     }
     p->protocols = o->protocols;
     p->any_host = o->any_host;
+    p->reports = o->reports;
     p->rules = o->rules; /* taken only now, when nothing can fail any more */
     return p;
 }
@@ -127,6 +129,20 @@ enum outcome policy_request(const struct policy *p, const struct hostname *host,
     if (judged && (p->protocols & UINT32_C(1) << protocol) == 0)
         return OUTCOME_PROTOCOL_DENIED;
     return OUTCOME_OK;
+}
+
+enum outcome policy_upstream(const struct policy *p, const struct hostname *host, uint16_t port,
+                             enum protocol protocol)
+{
+    enum outcome verdict = policy_request(p, host, port, PROTOCOL_TUNNEL);
+    bool judged = p->protocols != 0 && verdict == OUTCOME_OK;
+    return judged && (p->protocols & UINT32_C(1) << protocol) == 0 ? OUTCOME_PROTOCOL_DENIED
+                                                                   : verdict;
+}
+
+bool policy_reports(const struct policy *p)
+{
+    return p->reports;
 }
 
 enum outcome policy_address(const struct policy *p, const struct addr *address, const char **why)

@@ -39,6 +39,7 @@ struct policy_options {
     size_t control_client_count;
     uint32_t protocols; /* of plain HTTP: bit 1 << enum protocol; 0: all */
     bool any_host;      /* whatever `rules` say: somebody behind us decides */
+    bool reports;       /* see policy_reports() */
 };
 
 /* Returns owned; NULL when out of memory (then `options->rules` is still the caller's). */
@@ -51,6 +52,15 @@ enum outcome policy_control_client(const struct policy *p, const struct addr *cl
 /* Port first, then the host: DESIGN order. `protocol` is PROTOCOL_TUNNEL for CONNECT. */
 enum outcome policy_request(const struct policy *p, const struct hostname *host, uint16_t port,
                             enum protocol protocol);
+
+/* The same for a server that we speak to inside TLS of ours: a port of CONNECT, and yet `protocol`
+ * is seen. */
+enum outcome policy_upstream(const struct policy *p, const struct hostname *host, uint16_t port,
+                             enum protocol protocol);
+
+/* What policy_request() refuses passes all the same and is only told: the rules are being tried.
+ * policy_address() holds in any case. */
+bool policy_reports(const struct policy *p);
 
 /*
  * One resolved address or a literal. OUTCOME_OK or OUTCOME_ADDRESS_DENIED; `*why` then names the

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "allowlist/policy.h"
+#include "allowlist/roles.h"
 #include "allowlist/users.h"
 #include "tests/support/faults.h"
 
@@ -114,7 +115,7 @@ static bool policy_made(void)
     struct rules *rules = rules_made(&added);
     faults_resume();
     struct policy_options o = {rules,  connect, 1,      http, 2, &local, 1,
-                               &local, 1,       &local, 1,    0, false};
+                               &local, 1,       &local, 1,    0, false,  false};
     struct policy *p = policy_create(&o);
     if (p == NULL) {
         /* The rules are still ours, and whole. */
@@ -169,13 +170,57 @@ static bool users_added(void)
     return added == USERS;
 }
 
+enum { IDENTITIES = 70 };
+
+/* Names of even numbers are exact, the others are patterns. */
+static const char *identity_text(unsigned i)
+{
+    static char text[64];
+    (void)snprintf(text, sizeof text, i % 2 == 0 ? "sensor-%u" : "*.plant%u.example", i);
+    return text;
+}
+
+/* Identities that did not fit have no role, and nobody gets another's. */
+static bool roles_made(void)
+{
+    const struct role role = {.name = "sensors"};
+    unsigned added = 0;
+    size_t place;
+    faults_pause();
+    struct policy_options o = {.rules = rules_create()};
+    struct policy *policy = policy_create(&o);
+    assert_non_null(policy);
+    faults_resume();
+    struct roles *r = roles_create();
+    if (r == NULL) {
+        policy_destroy(policy);
+        return false;
+    }
+    assert_int_equal(roles_add(r, &role, policy, &place), 0);
+    for (; added < IDENTITIES; added++) {
+        const struct role *other;
+        const char *why = NULL;
+        int rc = roles_add_identity(r, place, span_of(identity_text(added)), &why, &other);
+        if (rc != 0) {
+            assert_int_equal(rc, -ENOMEM);
+            break;
+        }
+    }
+    for (unsigned i = 0; i < IDENTITIES; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, i % 2 == 0 ? "sensor-%u" : "a.plant%u.example", i);
+        assert_int_equal(roles_of(r, name) != NULL, i < added);
+    }
+    roles_destroy(r);
+    return added == IDENTITIES;
+}
+
 int main(void)
 {
     static const struct faults_scenario scenarios[] = {
-        {"rules", rules_added, false},
-        {"international names", hostname_international, false},
-        {"policy", policy_made, false},
-        {"users", users_added, false},
+        {"rules", rules_added, false},  {"international names", hostname_international, false},
+        {"policy", policy_made, false}, {"users", users_added, false},
+        {"roles", roles_made, false},
     };
     return faults_main("allowlist_faults", scenarios, sizeof scenarios / sizeof *scenarios);
 }

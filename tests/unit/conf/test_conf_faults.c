@@ -26,6 +26,9 @@ static const char useproxy[] = "allowed.domains = digicert.com , \\\n  globalsig
                                "allowed.hosts=ca.example, 192.0.2.7\n"
                                "allowed.connect.ports=443, 8080-8090\n"
                                "tunnel.sni=strict\n";
+static const char roles[] = "sensors.identities=sensor-1, \"CN=a,O=b\"\n"
+                            "sensors.allowed.hosts=ca.example\n"
+                            "edge.mode=report\n";
 /* Mistakes of every kind: syntax, unknown key, value, twice. */
 static const char failover[] = "zoen=a\nroster.ttl=5\npeers=a,,b\nzone=b\npeers=c\nx=\\u12\n";
 enum { MISTAKES = 7 };
@@ -96,6 +99,10 @@ static void assert_as_written(const struct settings *s)
     assert_string_equal(s->allowed_hosts.item[0], "ca.example");
     assert_int_equal(s->allowed_connect_ports.item[1].last, 8090);
     assert_int_equal(s->tunnel_sni, TUNNEL_SNI_STRICT);
+    assert_int_equal(s->roles.count, 2);
+    assert_string_equal(s->roles.role[0].identities.item[1], "CN=a,O=b");
+    assert_int_equal(s->roles.role[0].allowed_hosts.count, 1);
+    assert_int_equal(s->roles.role[1].mode, ROLES_FILE_REPORT);
 }
 
 /* The descriptor is the caller's of settings_load(), so opening it is not what is under test. */
@@ -172,9 +179,11 @@ int main(void)
         return 1;
     put("webserver.properties", webserver);
     put("useproxy.properties", useproxy);
+    put("roles.properties", roles);
     int failed = faults_main("conf_faults", scenarios, sizeof scenarios / sizeof *scenarios);
     take_away("webserver.properties");
     take_away("useproxy.properties");
     take_away("failover.properties");
+    take_away("roles.properties");
     return rmdir(dir) != 0 || failed != 0;
 }
