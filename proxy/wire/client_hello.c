@@ -83,7 +83,8 @@ static bool arrival_add(struct arrival *a, const unsigned char *octets, size_t n
  * is here. Octets behind the message (early data, another message in the same record) are not
  * looked at.
  */
-static enum client_hello_result records_walk(const unsigned char *data, size_t len, size_t *body)
+static enum client_hello_result records_walk(const unsigned char *data, size_t len, size_t *body,
+                                             size_t *size)
 {
     struct arrival a = {.need = HANDSHAKE_HEAD_OCTETS};
     size_t at = 0;
@@ -103,6 +104,7 @@ static enum client_hello_result records_walk(const unsigned char *data, size_t l
         at += here;
     }
     *body = a.need - HANDSHAKE_HEAD_OCTETS;
+    *size = at - (a.have - a.need); /* its last record may hold more */
     return CLIENT_HELLO_OK;
 }
 
@@ -297,8 +299,8 @@ enum client_hello_result client_hello_parse(struct client_hello *hello, const ch
         len = CLIENT_HELLO_MAX;
 
     const unsigned char *octets = (const unsigned char *)data;
-    size_t body = 0;
-    enum client_hello_result r = records_walk(octets, len, &body);
+    size_t body = 0, size = 0;
+    enum client_hello_result r = records_walk(octets, len, &body, &size);
     if (r == CLIENT_HELLO_MORE && full)
         return CLIENT_HELLO_MALFORMED;
     if (r != CLIENT_HELLO_OK)
@@ -306,6 +308,7 @@ enum client_hello_result client_hello_parse(struct client_hello *hello, const ch
 
     struct cursor c = {octets, 0};
     take(&c, NULL, HANDSHAKE_HEAD_OCTETS);
+    hello->size = size;
     if (take_hello(&c, body, hello))
         return CLIENT_HELLO_OK;
     *hello = (struct client_hello){0};

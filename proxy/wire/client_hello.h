@@ -23,6 +23,7 @@ enum client_hello_result {
 };
 
 struct client_hello {
+    size_t size; /* octets up to its end, record headers included */
     bool has_sni;
     char sni[256]; /* host_name as sent, lower-cased, NUL-terminated; only octets of a DNS name */
 };
@@ -35,6 +36,7 @@ enum tls_alert {
     TLS_ALERT_DECODE_ERROR = 50,
     TLS_ALERT_ACCESS_DENIED = 49,
     TLS_ALERT_INTERNAL_ERROR = 80,
+    TLS_ALERT_MISSING_EXTENSION = 109,
     TLS_ALERT_UNRECOGNIZED_NAME = 112
 };
 enum { TLS_ALERT_OCTETS = 7 };

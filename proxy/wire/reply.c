@@ -134,7 +134,8 @@ static int add_fields(struct buf *out, const struct outcome_info *info, const st
             rc = buf_printf(out, "; error=%s\r\n", info->proxy_status);
     }
     if (rc == 0 && info->status == 405)
-        rc = buf_add_str(out, "Allow: GET, HEAD\r\n");
+        rc = buf_add_str(out, r->outcome == OUTCOME_METHOD_DENIED ? "Allow: GET, HEAD, POST\r\n"
+                                                                  : "Allow: GET, HEAD\r\n");
     if (rc == 0 && info->status == 407)
         rc = buf_printf(out, "Proxy-Authenticate: Basic realm=\"%s\", charset=\"UTF-8\"\r\n",
                         r->realm);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "proxy/base/decimal.h"
+#include "proxy/wire/gateway_fields.h"
 
 enum {
     HTTP_PORT = 80,
@@ -278,9 +279,11 @@ static void put_request_field(struct writer *w, const struct rewrite_request *r,
                               const struct options *o, const struct head_field *f)
 {
     if (span_is_nocase(f->name, SPAN("Host")) ||
-        !is_passed(f->name, o, r->body->kind == BODY_CHUNKED))
+        !is_passed(f->name, o, r->body->kind == BODY_CHUNKED && r->gateway == NULL))
         return;
     if (r->forwarded_for.len > 0 && span_is_nocase(f->name, SPAN("X-Forwarded-For")))
+        return;
+    if (r->gateway != NULL && gateway_field_is_ours(f->name))
         return;
     /* Only an HTTP/1.1 client waits for 100, and only with content (RFC 9110 section 10.1.1). */
     if (span_is_nocase(f->name, SPAN("Expect")) && (r->head->minor == 0 || !has_content(r->body)))
@@ -293,14 +296,30 @@ static void put_request_field(struct writer *w, const struct rewrite_request *r,
     put_field(w, f->name, f->value);
 }
 
+static void put_gateway_fields(struct writer *w, const struct rewrite_gateway *g)
+{
+    const struct head_field fields[] = {
+        {SPAN("X-Forwarded-For"), g->forwarded_for},
+        {SPAN("X-Forwarded-Port"), g->forwarded_port},
+        {SPAN("X-Forwarded-Proto"), g->forwarded_proto},
+        {SPAN("Client-Cert"), g->client_cert},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (fields[i].value.len > 0)
+            put_field(w, fields[i].name, fields[i].value);
+    }
+}
+
 int rewrite_request(struct buf *out, const struct rewrite_request *r)
 {
     struct writer w = writer_begin(out, r->head->size + OWN_WORDS + r->host.len + r->via.len);
     struct options o;
-    assert(r->target->form == TARGET_ABSOLUTE && r->body->kind != BODY_UNTIL_CLOSE);
+    assert(r->target->form == (r->gateway != NULL ? TARGET_ORIGIN : TARGET_ABSOLUTE) &&
+           r->body->kind != BODY_UNTIL_CLOSE);
     options_read(&o, r->head);
     put_request_line(&w, r);
-    put_host(&w, r->host, r->target->port);
+    if (r->gateway == NULL)
+        put_host(&w, r->host, r->target->port);
     for (size_t i = 0; i < r->head->field_count; i++)
         put_request_field(&w, r, &o, &r->head->field[i]);
     put_via(&w, r->head, r->via);
@@ -309,6 +328,8 @@ int rewrite_request(struct buf *out, const struct rewrite_request *r)
         put(&w, r->forwarded_for);
         put(&w, SPAN("\r\n"));
     }
+    if (r->gateway != NULL)
+        put_gateway_fields(&w, r->gateway);
     /* "0" is said too where the client said it: servers answer 411 to a POST without a length. */
     if (r->body->kind == BODY_LENGTH)
         put_number_field(&w, SPAN("Content-Length"), r->body->length);
@@ -339,6 +360,18 @@ int rewrite_authorize(struct buf *out, struct span head, struct span authorizati
     if (authorization.len > 0)
         put_field(&w, SPAN("Proxy-Authorization"), authorization);
     put(&w, SPAN("\r\n"));
+    return writer_end(&w);
+}
+
+int rewrite_address(struct buf *out, struct span head, struct span host)
+{
+    struct writer w = writer_begin(out, head.len + OWN_WORDS + host.len);
+    const char *end = memmem(head.ptr, head.len, "\r\n", 2);
+    assert(end != NULL);
+    size_t line = (size_t)(end - head.ptr) + 2;
+    put(&w, (struct span){head.ptr, line});
+    put_field(&w, SPAN("Host"), host);
+    put(&w, (struct span){head.ptr + line, head.len - line});
     return writer_end(&w);
 }
 
@@ -383,9 +416,34 @@ static bool needs_close(const struct rewrite_response *r)
            (r->body->kind == BODY_CHUNKED && r->client_minor == 0);
 }
 
-static void put_response_field(struct writer *w, const struct options *o, bool chunked,
-                               const struct head_field *f)
+/* The URL, if it leads to the upstream, as one that leads to it through us. */
+static bool put_place(struct writer *w, const struct rewrite_place *place,
+                      const struct head_field *f)
 {
+    struct span rest;
+    if (!span_is_nocase(f->name, SPAN("Location")) &&
+        !span_is_nocase(f->name, SPAN("Content-Location")))
+        return false;
+    if (!gateway_url_rest(f->value, place->from[0], &rest) &&
+        !gateway_url_rest(f->value, place->from[1], &rest))
+        return false;
+    if (place->to.len == 0 && rest.len > 1 && rest.ptr[0] == '/' && rest.ptr[1] == '/')
+        return false; /* by itself it would lead to another host */
+    put(w, f->name);
+    put(w, SPAN(": "));
+    put(w, place->to);
+    if (rest.len == 0 || rest.ptr[0] != '/')
+        put(w, SPAN("/"));
+    put(w, rest);
+    put(w, SPAN("\r\n"));
+    return true;
+}
+
+static void put_response_field(struct writer *w, const struct rewrite_response *r,
+                               const struct options *o, bool chunked, const struct head_field *f)
+{
+    if (r->place != NULL && put_place(w, r->place, f))
+        return;
     /* The one Proxy-* field that is for the client behind all proxies (RFC 9209 section 2). */
     if (is_passed(f->name, o, chunked) || span_is_nocase(f->name, SPAN("Proxy-Status")))
         put_field(w, f->name, f->value);
@@ -404,7 +462,7 @@ int rewrite_response(struct buf *out, const struct rewrite_response *r)
     put(&w, SPAN("\r\n"));
     bool chunked = r->body != NULL && r->body->kind == BODY_CHUNKED && r->client_minor > 0;
     for (size_t i = 0; i < r->head->field_count; i++)
-        put_response_field(&w, &o, chunked, &r->head->field[i]);
+        put_response_field(&w, r, &o, chunked, &r->head->field[i]);
     put_via(&w, r->head, r->via);
     if (r->received_status) { /* RFC 9209 section 2.1.4: appended to what the parent has said */
         put(&w, SPAN("Proxy-Status: \""));

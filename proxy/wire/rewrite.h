@@ -17,14 +17,26 @@
 #include "proxy/wire/head.h"
 #include "proxy/wire/target.h"
 
+/*
+ * What a gateway adds to a request, each empty where it is not wanted. What the client says of the
+ * same (X-Forwarded-*, Forwarded, Client-Cert and their like, also with underscores for hyphens) is
+ * taken out in any case, and so is its trailer section: the server behind would believe it.
+ */
+struct rewrite_gateway {
+    struct span forwarded_for, forwarded_proto, forwarded_port; /* X-Forwarded-... */
+    struct span client_cert; /* RFC 9440 section 2.2: ":base64:" */
+};
+
 struct rewrite_request {
     const struct head *head;
-    const struct target *target; /* absolute form */
+    const struct target *target; /* absolute form; with `gateway` origin form */
     struct span host;            /* canonical; an IPv6 literal without brackets */
     const struct body *body;
     struct span via;           /* pseudonym for Via */
     struct span forwarded_for; /* client address for X-Forwarded-For; empty: leave the field be */
     bool to_proxy;             /* absolute form, for the next proxy */
+    const struct rewrite_gateway *gateway; /* NULL: a forward proxy. Else Host is left out, see
+                                              rewrite_address(), and `host` does not count */
 };
 
 /*
@@ -49,6 +61,16 @@ int rewrite_connect(struct buf *out, const struct rewrite_connect *r);
  * -ENOMEM. */
 int rewrite_authorize(struct buf *out, struct span head, struct span authorization);
 
+/* The whole request head `head`, which has no Host, with this one, as the first of its fields (RFC
+ * 9110 section 7.2). 0, -ENOBUFS or -ENOMEM. */
+int rewrite_address(struct buf *out, struct span head, struct span host);
+
+/* https:// URLs of an upstream in Location and Content-Location, and what they become. */
+struct rewrite_place {
+    struct span from[2]; /* "host" or "host:port", as in gateway_fields.h; may be empty */
+    struct span to;      /* "https://name:port"; empty: only path and query stay */
+};
+
 struct rewrite_response {
     const struct head *head;
     const struct body *body; /* as received; NULL for 1xx */
@@ -57,6 +79,7 @@ struct rewrite_response {
     bool keep_alive_1_0;     /* client is HTTP/1.0 and stays open: says "Connection: keep-alive" */
     struct span via;
     bool received_status; /* made by the next proxy: our Proxy-Status says what it answered */
+    const struct rewrite_place *place; /* NULL: URLs are left alone */
 };
 
 /*

@@ -65,6 +65,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum client_hello_result r = parse(&whole, data, size);
     name_check(&whole);
     assert(r == CLIENT_HELLO_OK || !whole.has_sni);
+    /* Its size is the least beginning that is a whole hello. */
+    assert((r == CLIENT_HELLO_OK) == (whole.size > 0) && whole.size <= size);
+    assert(r != CLIENT_HELLO_OK || (parse(&part, data, whole.size) == r &&
+                                    parse(&part, data, whole.size - 1) == CLIENT_HELLO_MORE));
 
     /* Every beginning of short inputs, some of long ones. */
     size_t step = size / 600 + 1, first = 0;

@@ -89,6 +89,8 @@ static void feed(const char *what, const void *data, size_t len, enum client_hel
             fail_msg("%s: a name is told before the end", what);
         first++;
     }
+    if (r == CLIENT_HELLO_OK && hello.size != first)
+        fail_msg("%s: %zu octets instead of %zu", what, hello.size, first);
     if (first == len)
         return;
     if (r != expected || strcmp(hello.sni, shown) != 0)
