@@ -187,6 +187,12 @@ void poller_remove(struct poller *p, struct poll_slot *slot, int fd)
     }
 }
 
+void poller_unwatch(struct poller *p, struct poll_slot *slot, int fd)
+{
+    poller_remove(p, slot, fd);
+    (void)epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 void poller_resume(struct poller *p, struct poll_slot *slot)
 {
     list_remove(&slot->called);

@@ -55,6 +55,9 @@ void poller_move(struct poller *p, struct poll_slot *from, struct poll_slot *to,
  * which is what ends the watch: a call less for each connection. */
 void poller_remove(struct poller *p, struct poll_slot *slot, int fd);
 
+/* The same for a descriptor whose socket others have too: closing it would not end the watch. */
+void poller_unwatch(struct poller *p, struct poll_slot *slot, int fd);
+
 /* Calls back with READABLE|WRITABLE on the loop's next round: for work left over when a turn was
  * long enough. */
 void poller_resume(struct poller *p, struct poll_slot *slot);

@@ -80,11 +80,21 @@ ssize_t stream_receive(struct stream *s, void *to, size_t size)
     return n;
 }
 
-ssize_t stream_send(struct stream *s, const void *from, size_t size)
+ssize_t stream_peek(struct stream *s, void *to, size_t size)
 {
     ssize_t n;
-    if (s->layer != NULL)
-        return s->layer->send(s, from, size);
+    assert(s->layer == NULL);
+    do {
+        n = recv(s->fd, to, size, MSG_PEEK);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        s->can_read = false;
+    return n < 0 ? -errno : n;
+}
+
+ssize_t stream_send_below(struct stream *s, const void *from, size_t size)
+{
+    ssize_t n;
     do {
         n = send(s->fd, from, size, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
@@ -97,6 +107,11 @@ ssize_t stream_send(struct stream *s, const void *from, size_t size)
     return n;
 }
 
+ssize_t stream_send(struct stream *s, const void *from, size_t size)
+{
+    return s->layer != NULL ? s->layer->send(s, from, size) : stream_send_below(s, from, size);
+}
+
 static ssize_t splice_some(int from, int to, size_t size)
 {
     ssize_t n;
@@ -106,19 +121,29 @@ static ssize_t splice_some(int from, int to, size_t size)
     return n < 0 ? -errno : n;
 }
 
+bool stream_splices_in(const struct stream *s)
+{
+    return s->layer == NULL || (s->layer->splices_in != NULL && s->layer->splices_in(s));
+}
+
+bool stream_splices_out(const struct stream *s)
+{
+    return s->layer == NULL || (s->layer->splices_out != NULL && s->layer->splices_out(s));
+}
+
 /* A short move is no sign: a pipe is full of small pieces long before it is full of octets. */
 ssize_t stream_receive_into(struct stream *s, int fd, size_t size)
 {
-    assert(s->layer == NULL);
+    assert(stream_splices_in(s));
     ssize_t n = splice_some(s->fd, fd, size);
-    if (n <= 0)
+    if (n <= 0 && n != -EINVAL)
         s->can_read = false;
     return n;
 }
 
 ssize_t stream_send_from(struct stream *s, int fd, size_t size)
 {
-    assert(s->layer == NULL);
+    assert(stream_splices_out(s));
     ssize_t n = splice_some(fd, s->fd, size); /* SIGPIPE is ignored (server.c) */
     if (n <= 0)
         s->can_write = false;
@@ -140,10 +165,20 @@ void stream_resume(struct stream *s)
     poller_resume(s->poller, &s->slot);
 }
 
-static void release_layer(struct stream *s)
+/* Whether it keeps the descriptor. */
+static bool release_layer(struct stream *s)
 {
-    s->layer->release(s);
+    bool keeps = s->layer->release(s);
+    assert(!keeps || s->layer->may_keep);
     s->layer = NULL;
+    return keeps;
+}
+
+void stream_drop_layer(struct stream *s)
+{
+    bool keeps = s->layer != NULL && release_layer(s);
+    assert(!keeps);
+    (void)keeps;
 }
 
 int stream_gather(struct stream *s, size_t octets)
@@ -165,13 +200,17 @@ void stream_close(struct stream *s)
 {
     if (!stream_is_open(s))
         return;
-    if (s->layer != NULL) {
-        if (!s->fin_sent)
-            s->layer->shutdown(s);
-        release_layer(s);
-    }
-    poller_remove(s->poller, &s->slot, s->fd);
-    (void)close(s->fd);
+    bool keeps = false;
+    if (s->layer != NULL && !s->fin_sent)
+        s->layer->shutdown(s);
+    if (s->layer != NULL && s->layer->may_keep) /* before another thread may close it */
+        poller_unwatch(s->poller, &s->slot, s->fd);
+    else
+        poller_remove(s->poller, &s->slot, s->fd);
+    if (s->layer != NULL)
+        keeps = release_layer(s);
+    if (!keeps)
+        (void)close(s->fd);
     s->fd = -1;
 }
 
@@ -179,9 +218,9 @@ void stream_abort(struct stream *s)
 {
     if (!stream_is_open(s))
         return;
-    if (s->layer != NULL)
-        release_layer(s); /* without a word */
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    if (s->layer != NULL && !s->layer->may_keep)
+        (void)release_layer(s); /* without a word */
     stream_close(s);
 }

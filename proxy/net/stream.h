@@ -24,7 +24,12 @@ struct stream_layer {
     ssize_t (*receive)(struct stream *s, void *to, size_t size);
     ssize_t (*send)(struct stream *s, const void *from, size_t size);
     void (*shutdown)(struct stream *s);
-    void (*release)(struct stream *s);
+    /* The layer ends. True: the descriptor is another thread's still, which closes it. */
+    bool (*release)(struct stream *s);
+    /* Whether the kernel does the layer's work now, so that octets can be spliced; may be NULL. */
+    bool (*splices_in)(const struct stream *s);
+    bool (*splices_out)(const struct stream *s);
+    bool may_keep; /* release() may say true */
 };
 
 /* Embedded in its owner. */
@@ -68,12 +73,30 @@ ssize_t stream_receive(struct stream *s, void *to, size_t size);
 /* Octets taken (> 0), -EAGAIN or another negative errno. */
 ssize_t stream_send(struct stream *s, const void *from, size_t size);
 
+/* The same to the descriptor itself: for layers. */
+ssize_t stream_send_below(struct stream *s, const void *from, size_t size);
+
+/*
+ * Looks at what waits without taking it: the results of stream_receive(). Only without a layer.
+ * What has been looked at makes no new edge: look again when more has come.
+ */
+ssize_t stream_peek(struct stream *s, void *to, size_t size);
+
+/* Whether stream_receive_into() and stream_send_from() may be called now. */
+bool stream_splices_in(const struct stream *s);
+bool stream_splices_out(const struct stream *s);
+
 /*
  * The same from or into the pipe `fd`, uncopied (splice(2)); results as above. The pipe must have
- * room or octets, so that -EAGAIN is the socket's word. Not with a layer.
+ * room or octets, so that -EAGAIN is the socket's word. -EINVAL: what waits cannot be spliced (a
+ * TLS alert), stream_receive() takes it.
  */
 ssize_t stream_receive_into(struct stream *s, int fd, size_t size);
 ssize_t stream_send_from(struct stream *s, int fd, size_t size);
+
+/* From now on the octets of the descriptor are the owner's; the layer says nothing more. Harmless
+ * without one. */
+void stream_drop_layer(struct stream *s);
 
 /* Sends our FIN behind what was sent. Twice is harmless. */
 void stream_shutdown(struct stream *s);

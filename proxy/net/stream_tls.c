@@ -2,8 +2,14 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/net/tls_offload.h"
+#include "proxy/net/tls_step.h"
 
 static SSL *ssl_of(const struct stream *s)
 {
@@ -37,22 +43,42 @@ static int length_of(size_t size)
 
 int stream_tls_handshake(struct stream *s, const char **why)
 {
-    errno = 0;
-    ERR_clear_error();
-    int result = SSL_do_handshake(ssl_of(s));
-    if (result == 1) {
-        s->can_read = s->can_write = true;
-        return 0;
+    if (tls_offload_has(s)) {
+        struct ssl_st *ssl;
+        int rc = tls_offload_handshake(s, &ssl, why);
+        if (rc == 0)
+            stream_tls_take(s, ssl);
+        return rc;
     }
-    long verdict = SSL_get_verify_result(ssl_of(s));
-    const char *reason = ERR_reason_error_string(ERR_peek_error());
-    ssize_t rc = judge(s, result, &s->can_read);
-    if (rc == -EAGAIN)
-        return -EAGAIN;
-    *why = verdict != X509_V_OK ? X509_verify_cert_error_string(verdict)
-           : reason != NULL     ? reason
-                                : "closed in the TLS handshake";
-    return verdict != X509_V_OK ? -EKEYREJECTED : -EPROTO;
+    int rc = tls_step(ssl_of(s), why);
+    ERR_clear_error();
+    if (rc == 0)
+        s->can_read = s->can_write = true;
+    else
+        s->can_read = false;
+    return rc;
+}
+
+const char *stream_tls_version(const struct stream *s)
+{
+    return SSL_get_version(ssl_of(s));
+}
+
+bool stream_tls_resumed(const struct stream *s)
+{
+    return SSL_session_reused(ssl_of(s)) == 1;
+}
+
+bool stream_tls_in_kernel(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    /* A socket that is not connected gets no TLS, but -ENOENT says that there is none to get. */
+    int rc = setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls" - 1);
+    bool has = rc == 0 || errno == ENOTCONN;
+    (void)close(fd);
+    return has;
 }
 
 static ssize_t tls_receive(struct stream *s, void *to, size_t size)
@@ -64,8 +90,15 @@ static ssize_t tls_receive(struct stream *s, void *to, size_t size)
     return n > 0 ? n : judge(s, n, &s->can_read);
 }
 
+/*
+ * Where the kernel encrypts, plain octets are all that it wants. SSL_write() would do the same, but
+ * OpenSSL 3.0 then keeps a pointer to what the socket did not take, and sends from there the next
+ * time, whatever is there by then: SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER does not hold.
+ */
 static ssize_t tls_send(struct stream *s, const void *from, size_t size)
 {
+    if (BIO_get_ktls_send(SSL_get_wbio(ssl_of(s))))
+        return stream_send_below(s, from, size);
     errno = 0;
     ERR_clear_error();
     int n = SSL_write(ssl_of(s), from, length_of(size));
@@ -81,15 +114,29 @@ static void tls_shutdown(struct stream *s)
     ERR_clear_error();
 }
 
-static void tls_release(struct stream *s)
+static bool tls_release(struct stream *s)
 {
     SSL_free(ssl_of(s));
     s->layer_state = NULL;
+    return false;
+}
+
+/* Nothing that OpenSSL has read already may be overtaken. */
+static bool tls_splices_in(const struct stream *s)
+{
+    return BIO_get_ktls_recv(SSL_get_rbio(ssl_of(s))) && !SSL_has_pending(ssl_of(s));
+}
+
+/* Nothing waits in OpenSSL then: see tls_send(). */
+static bool tls_splices_out(const struct stream *s)
+{
+    return BIO_get_ktls_send(SSL_get_wbio(ssl_of(s)));
 }
 
 void stream_tls_take(struct stream *s, struct ssl_st *ssl)
 {
-    static const struct stream_layer layer = {tls_receive, tls_send, tls_shutdown, tls_release};
+    static const struct stream_layer layer = {
+        tls_receive, tls_send, tls_shutdown, tls_release, tls_splices_in, tls_splices_out, false};
     s->layer = &layer;
     s->layer_state = ssl;
     s->can_read = s->can_write = true; /* either may be what the handshake waits for */

@@ -2,8 +2,9 @@
  * stream_tls.h - a stream's octets inside TLS: the same calls and the same readiness, by a layer
  * (stream.h) over OpenSSL.
  *
- * Its octets cannot be spliced. An end without close_notify is -ECONNRESET: what came before it may
- * have been cut (RFC 8446 section 6.1). Loop thread only.
+ * Its octets can be spliced while the kernel does the work (kTLS), each way for itself. An end
+ * without close_notify is -ECONNRESET: what came before it may have been cut (RFC 8446
+ * section 6.1), unless the SSL says otherwise. Loop thread only.
  */
 #ifndef CERTFERRY_NET_STREAM_TLS_H
 #define CERTFERRY_NET_STREAM_TLS_H
@@ -16,7 +17,15 @@ struct ssl_st; /* OpenSSL's SSL */
 void stream_tls_take(struct stream *s, struct ssl_st *ssl);
 
 /* Goes on with the handshake: 0 when it is over, -EAGAIN, or another negative errno with `*why`
- * (static). -EKEYREJECTED: the certificate is not believed. */
+ * (static). -EKEYREJECTED: the certificate is not believed. -ENOKEY: the client showed none. Where
+ * it is made on another thread (tls_offload.h) also -ENOBUFS and -ENODEV. */
 int stream_tls_handshake(struct stream *s, const char **why);
+
+/* After it: "TLSv1.2" or "TLSv1.3" (static), and whether an earlier session went on. */
+const char *stream_tls_version(const struct stream *s);
+bool stream_tls_resumed(const struct stream *s);
+
+/* Whether this kernel has TLS of its own. Asks it each time: two system calls. */
+bool stream_tls_in_kernel(void);
 
 #endif

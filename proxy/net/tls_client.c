@@ -5,12 +5,16 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proxy/net/stream_tls.h"
+#include "proxy/net/tls_key.h"
+#include "proxy/net/tls_offload.h"
 
 struct tls_client {
     SSL_CTX *ctx;
+    struct tls_key *key; /* a reference; NULL: we have no certificate */
 };
 
 /* How many certificates of the text are believed now. */
@@ -67,7 +71,51 @@ void tls_client_destroy(struct tls_client *c)
     if (c == NULL)
         return;
     SSL_CTX_free(c->ctx);
+    tls_key_unref(c->key);
     free(c);
+}
+
+/* The first certificate of the text, and those behind it; false: there is none, or no memory. */
+static bool read_chain(struct span chain, X509 **own, STACK_OF(X509) * *others)
+{
+    X509 *next = NULL;
+    BIO *text = BIO_new_mem_buf(chain.ptr, (int)chain.len);
+    *own = text != NULL ? PEM_read_bio_X509(text, NULL, NULL, NULL) : NULL;
+    *others = sk_X509_new_null();
+    bool good = *own != NULL && *others != NULL;
+    while (good && (next = PEM_read_bio_X509(text, NULL, NULL, NULL)) != NULL)
+        good = sk_X509_push(*others, next) > 0 || (X509_free(next), false);
+    BIO_free(text);
+    ERR_clear_error();
+    return good;
+}
+
+int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key, char *why,
+                    size_t size)
+{
+    X509 *own;
+    STACK_OF(X509) * others;
+    const char *fault = NULL;
+    if (!read_chain(chain, &own, &others))
+        fault = "holds no certificate in PEM form";
+    else if (X509_check_private_key(own, tls_key_pkey(key)) != 1)
+        fault = "the key is not the certificate's";
+    else if (SSL_CTX_use_cert_and_key(c->ctx, own, tls_key_pkey(key), others, 1) != 1)
+        fault = "OpenSSL does not take the certificate";
+    X509_free(own);
+    sk_X509_pop_free(others, X509_free);
+    ERR_clear_error();
+    if (fault != NULL) {
+        (void)snprintf(why, size, "%s", fault);
+        return -EINVAL;
+    }
+    c->key = tls_key_ref(key);
+    return 0;
+}
+
+bool tls_client_has_device(const struct tls_client *c)
+{
+    return c->key != NULL && tls_key_provider(c->key) != NULL;
 }
 
 /* Only a name is sent as server name (RFC 6066 section 3). */
@@ -82,9 +130,10 @@ static bool expect(SSL *ssl, const char *name, const struct addr *literal)
     return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), addr_print(literal, text)) == 1;
 }
 
-int tls_client_begin(struct tls_client *c, struct stream *s, const char *name,
-                     const struct addr *literal)
+int tls_client_begin(struct tls_client *c, struct stream *s, struct tls_mailbox *mailbox,
+                     const char *name, const struct addr *literal)
 {
+    struct tls_provider *device = c->key != NULL ? tls_key_provider(c->key) : NULL;
     SSL *ssl = SSL_new(c->ctx);
     if (ssl == NULL || !expect(ssl, name, literal) || SSL_set_fd(ssl, s->fd) != 1) {
         SSL_free(ssl);
@@ -92,6 +141,12 @@ int tls_client_begin(struct tls_client *c, struct stream *s, const char *name,
         return -ENOMEM;
     }
     SSL_set_connect_state(ssl);
-    stream_tls_take(s, ssl);
-    return 0;
+    if (device == NULL) {
+        stream_tls_take(s, ssl);
+        return 0;
+    }
+    int rc = tls_offload_begin(s, ssl, device, mailbox);
+    if (rc != 0)
+        SSL_free(ssl);
+    return rc;
 }
