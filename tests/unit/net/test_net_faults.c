@@ -14,6 +14,7 @@
 #include "proxy/net/dial.h"
 #include "proxy/net/dns_cache.h"
 #include "proxy/net/stream.h"
+#include "proxy/net/tls_thread.h"
 #include "tests/support/faults.h"
 #include "tests/unit/net/resolver_fixture.h"
 
@@ -53,6 +54,9 @@ static bool loop_made(void)
         rc = deadlines_create(&net.deadlines, &loop);
     if (rc == 0)
         rc = resolver_create(&net.resolver, &loop, &options);
+    if (rc == 0 && (net.tls = tls_mailbox_create(&loop)) == NULL)
+        rc = -ENOMEM;
+    tls_mailbox_close(net.tls);
     if (net.resolver != NULL)
         resolver_destroy(net.resolver);
     if (net.deadlines != NULL)
@@ -64,6 +68,27 @@ static bool loop_made(void)
     if (rc != 0)
         assert_no_memory(rc);
     return rc == 0;
+}
+
+/* ---- a thread for a device ---- */
+
+static void do_nothing(struct tls_job *job)
+{
+    (void)job;
+}
+
+static bool thread_used(void)
+{
+    struct tls_job call = {.run = do_nothing, .dispose = do_nothing}, last = call;
+    struct tls_thread *thread = tls_thread_create(1);
+    if (thread == NULL) {
+        assert_true(faults_struck());
+        return false;
+    }
+    assert_int_equal(tls_thread_call(thread, &call, PATIENCE_MS), 0);
+    tls_thread_end(thread, &last);
+    assert_true(tls_threads_wait(PATIENCE_MS, true));
+    return true;
 }
 
 /* ---- look-ups ---- */
@@ -390,10 +415,11 @@ static int cares_init(void)
 int main(void)
 {
     static const struct faults_scenario scenarios[] = {
-        {"a worker's loop", loop_made, true},    {"resolver: look-up", lookup, true},
-        {"resolver: life", resolver_life, true}, {"resolver: reload", resolver_reloaded, true},
-        {"dns_cache", cache_kept, true},         {"dial: literal", dial_literal, false},
-        {"dial: name", dial_name, true},         {"stream_open", stream_opened, false},
+        {"a worker's loop", loop_made, true},          {"a thread", thread_used, false},
+        {"resolver: look-up", lookup, true},           {"resolver: life", resolver_life, true},
+        {"resolver: reload", resolver_reloaded, true}, {"dns_cache", cache_kept, true},
+        {"dial: literal", dial_literal, false},        {"dial: name", dial_name, true},
+        {"stream_open", stream_opened, false},
     };
     if (uv_replace_allocator(faults_malloc, uv_realloc_spared, faults_calloc, faults_free) != 0 ||
         cares_init() != 0)
