@@ -46,10 +46,9 @@ static const struct setting_info table[] = {
 enum { KEY_COUNT = sizeof table / sizeof *table };
 
 static const char *const file_names[SETTINGS_FILE_COUNT] = {
-    [SETTINGS_WEBSERVER] = "webserver.properties",
-    [SETTINGS_USEPROXY] = "useproxy.properties",
-    [SETTINGS_FAILOVER] = "failover.properties",
-    [SETTINGS_GATEWAY] = "gateway.properties",
+    [SETTINGS_WEBSERVER] = "webserver.properties", [SETTINGS_USEPROXY] = "useproxy.properties",
+    [SETTINGS_FAILOVER] = "failover.properties",   [SETTINGS_GATEWAY] = "gateway.properties",
+    [SETTINGS_ROLES] = "roles.properties",
 };
 
 struct settings_origins {
@@ -122,6 +121,12 @@ const char *settings_where(const struct settings *s, const char *key)
     return out;
 }
 
+const char *settings_where_role(const struct settings *s, const struct role_settings *role,
+                                enum roles_file_key key)
+{
+    return roles_file_where(s->origins->path[SETTINGS_ROLES], role, key, place_buffer(), PLACE_MAX);
+}
+
 const char *settings_set_in(const struct settings *s, const char *key)
 {
     size_t i = key_index(key);
@@ -174,10 +179,25 @@ static void key_unknown(struct settings_errors *e, const char *where, const char
     const char *near = nearest_word(key, keys, KEY_COUNT);
     if (*key == '\0')
         settings_error(e, where, "no key before the value, " MANUAL);
+    else if (roles_file_knows(key))
+        settings_error(e, where, "is the key of a role, which belongs into %s",
+                       file_names[SETTINGS_ROLES]);
     else if (near != NULL)
         settings_error(e, where, "unknown key, did you mean %s?", near);
     else
         settings_error(e, where, "unknown key, " MANUAL);
+}
+
+/* 0, or -ENOMEM. Nothing but keys of roles may stand there. */
+static int role_apply(const struct loading *l, const struct property *p)
+{
+    const char *path = l->settings->origins->path[l->file];
+    if (key_index(p->key) == KEY_COUNT)
+        return roles_file_apply(&l->settings->roles, path, p, l->errors);
+    settings_error(l->errors, place(path, p->line, p->key),
+                   "is no key of a role and belongs into %s",
+                   file_names[table[key_index(p->key)].file]);
+    return 0;
 }
 
 /* 0, or -ENOMEM. A key that is set twice keeps its first value. */
@@ -214,7 +234,8 @@ static int file_apply(struct loading *l)
     if (rc == -ENOENT && o->seen[l->file])
         settings_error(l->errors, o->path[l->file], "is a symbolic link that leads nowhere");
     for (size_t i = 0; i < p.count && rc != -ENOMEM; i++) {
-        if (property_apply(l, &p.item[i]) == -ENOMEM)
+        bool role = l->file == SETTINGS_ROLES;
+        if ((role ? role_apply(l, &p.item[i]) : property_apply(l, &p.item[i])) == -ENOMEM)
             rc = -ENOMEM;
     }
     properties_free(&p);
@@ -245,7 +266,8 @@ static void name_check(struct settings_origins *o, const char *dir, const char *
     else
         settings_error(e, dir,
                        "%s is no file of certferry, allowed: webserver.properties, "
-                       "useproxy.properties, failover.properties, gateway.properties",
+                       "useproxy.properties, failover.properties, gateway.properties, "
+                       "roles.properties",
                        name);
 }
 
@@ -274,7 +296,7 @@ static int directory_check(struct settings_origins *o, int fd, const char *dir,
     }
     settings_error(e, dir,
                    "holds none of webserver.properties, useproxy.properties, failover.properties, "
-                   "gateway.properties; name the directory that does");
+                   "gateway.properties, roles.properties; name the directory that does");
     return -EINVAL;
 }
 
@@ -425,6 +447,7 @@ void settings_free(struct settings *s)
         union setting_value v = field_get(s, &table[i]);
         setting_value_free(table[i].type, &v);
     }
+    roles_file_free(&s->roles);
     for (int f = 0; f < SETTINGS_FILE_COUNT; f++)
         free(s->origins->path[f]);
     free(s->origins);

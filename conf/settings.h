@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#include "conf/roles_file.h"
 #include "conf/setting_values.h"
 #include "conf/settings_errors.h"
 
@@ -41,11 +42,81 @@
     S(tls_listen, "tls.listen", WEBSERVER, LIST, "", 0, 16, RESTART,                               \
       "where clients speak TLS to the proxy itself, as address, address:port, :port or on; port "  \
       "48998 where none is written; empty: nowhere")                                               \
+    S(tls_cert, "tls.cert", WEBSERVER, LIST, "", 0, 64, RELOAD,                                    \
+      "PEM files of our certificates for tls.listen, each with those that certify it behind it, "  \
+      "beside this file or with a full path; chosen by the name a client asks for, the first for " \
+      "all others")                                                                                \
+    S(tls_key, "tls.key", WEBSERVER, LIST, "", 0, 64, RELOAD,                                      \
+      "private files with their keys (PEM), in the same order, or URIs of keys in tls.provider; "  \
+      "empty: they are in the same files as the certificates")                                     \
+    S(tls_provider, "tls.provider", WEBSERVER, TEXT, "", 0, 0, RELOAD,                             \
+      "OpenSSL providers, as tpm2 or pkcs11, through whose device the keys of tls.listen "         \
+      "sign; tls.key may then be a URI; empty: keys are in files")                                 \
+    S(tls_provider_path, "tls.provider.path", WEBSERVER, TEXT, "", 0, 0, RELOAD,                   \
+      "full path of the directory with their modules; empty: OpenSSL's own")                       \
+    S(tls_provider_config, "tls.provider.config", WEBSERVER, TEXT, "", 0, 0, RELOAD,               \
+      "full path of an OpenSSL configuration for them alone; empty: none")                         \
+    S(tls_propquery, "tls.propquery", WEBSERVER, TEXT, "", 0, 0, RELOAD,                           \
+      "property query for their signatures; empty: what the provider is found to need")            \
+    S(tls_pin_file, "tls.pin.file", WEBSERVER, TEXT, "", 0, 0, RELOAD,                             \
+      "private file with the PIN or password of the keys, beside this file or with a full "        \
+      "path")                                                                                      \
+    S(tls_pin_env, "tls.pin.env", WEBSERVER, TEXT, "", 0, 0, RELOAD,                               \
+      "environment variable with it instead")                                                      \
+    S(tls_handshake_queue, "tls.handshake.queue", WEBSERVER, NUMBER, "64", 1, 65536, RELOAD,       \
+      "TLS handshakes that may wait for the device at once; more are refused")                     \
+    S(tls_provider_timeout, "tls.provider.timeout", WEBSERVER, TIME, "10s", 100, 600000, RELOAD,   \
+      "for each answer of the device of a provider, of any door, while it is opened and a "        \
+      "key loaded")                                                                                \
+    S(tls_provider_retry, "tls.provider.retry", WEBSERVER, TIME, "1s", 50, 3600000, RELOAD,        \
+      "a device that was lost is opened again after this, doubled each time")                      \
+    S(tls_provider_retry_max, "tls.provider.retry.max", WEBSERVER, TIME, "60s", 50, 3600000,       \
+      RELOAD, "but not later than this")                                                           \
+    S(tls_tpm_tcti, "tls.tpm.tcti", WEBSERVER, TEXT, "", 0, 0, RESTART,                            \
+      "how the provider tpm2 reaches its TPM, as device:/dev/tpmrm0 or "                           \
+      "swtpm:host=127.0.0.1,port=2321; empty: TPM2OPENSSL_TCTI of the environment, or what "       \
+      "tpm2-tss finds")                                                                            \
+    S(tls_min_version, "tls.min.version", WEBSERVER, CHOICE, "1.2", 0, "1.2|1.3", RELOAD,          \
+      "oldest version of TLS that is spoken there")                                                \
+    S(tls_ciphers, "tls.ciphers", WEBSERVER, TEXT, "", 0, 0, RELOAD,                               \
+      "cipher suites of TLS 1.2, as OpenSSL writes them, less those that are broken; empty: "      \
+      "ECDHE "                                                                                     \
+      "with AES-GCM or ChaCha20")                                                                  \
+    S(tls_clients_allow, "tls.clients.allow", WEBSERVER, PREFIXES, "", 0, 4096, RELOAD,            \
+      "client networks that may use tls.listen; empty: those of clients.allow")                    \
+    S(tls_client_ca, "tls.client.ca", WEBSERVER, TEXT, "", 0, 0, RELOAD,                           \
+      "PEM file of the CAs whose client certificates are believed at tls.listen, beside this "     \
+      "file or with a full path; empty: clients are not asked for one")                            \
+    S(tls_client_crl, "tls.client.crl", WEBSERVER, LIST, "", 0, 64, RELOAD,                        \
+      "PEM files of their CRLs; with one, every CA below the believed one needs one that is not "  \
+      "too old")                                                                                   \
+    S(tls_client_auth, "tls.client.auth", WEBSERVER, CHOICE, "required", 0, "required|optional",   \
+      RELOAD, "whether a client must show a certificate, once tls.client.ca is set")               \
+    S(tls_client_identity, "tls.client.identity", WEBSERVER, CHOICE, "subject", 0,                 \
+      "subject|cn|dns|uri|email", RELOAD,                                                          \
+      "where its identity stands: the whole subject, its common name, or the first subject "       \
+      "alternative name of that kind")                                                             \
+    S(tls_ktls, "tls.ktls", WEBSERVER, BOOL, "on", 0, 0, RELOAD,                                   \
+      "leave encryption to the kernel where it can, so that tunnels stay there")                   \
+    S(tls_ticket_lifetime, "tls.ticket.lifetime", WEBSERVER, TIME, "1h", 0, 604800000, RELOAD,     \
+      "a TLS session, at any door, may be resumed so long after its whole handshake; 0ms: never")  \
+    S(tls_ticket_rotate, "tls.ticket.rotate", WEBSERVER, TIME, "30m", 1000, 604800000, RELOAD,     \
+      "a key that seals their tickets is used so long")                                            \
+    S(tls_watch_interval, "tls.watch.interval", WEBSERVER, TIME, "10s", 0, 86400000, RELOAD,       \
+      "files of certificates, keys, CAs and CRLs of the doors are looked at so often and read "    \
+      "again once they have changed; 0ms: only SIGHUP reads them")                                 \
+    S(tls_role, "tls.role", WEBSERVER, TEXT, "", 0, 0, RELOAD,                                     \
+      "role, of roles.properties, of clients of tls.listen that show no certificate; empty: the "  \
+      "general rules hold for them")                                                               \
+    S(tls_unknown_identity, "tls.unknown.identity", WEBSERVER, CHOICE, "refuse", 0,                \
+      "refuse|general", RELOAD,                                                                    \
+      "what becomes of a client certificate, at any door, whose identity no role names, once "     \
+      "there are roles: 403, or the general rules")                                                \
     S(clients_allow, "clients.allow", WEBSERVER, PREFIXES,                                         \
       "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,169.254.0.0/16,fe80::/10", \
       1, 4096, RELOAD, "client networks that may use the proxy")                                   \
     S(control_allow, "control.allow", WEBSERVER, PREFIXES, "127.0.0.0/8,::1", 0, 4096, RELOAD,     \
-      "networks that may read /metrics")                                                           \
+      "networks that may read the status page / and /metrics")                                     \
     S(proxy_protocol_from, "proxy.protocol.from", WEBSERVER, PREFIXES, "", 0, 4096, RELOAD,        \
       "load balancers whose connections begin with a PROXY protocol header, version 1 or 2, that " \
       "names the client")                                                                          \
@@ -80,6 +151,8 @@
       "for the head of the origin's response, counted from the end of the request")                \
     S(timeout_body, "timeout.body", WEBSERVER, TIME, "60s", 100, 3600000, RELOAD,                  \
       "a message body may stand still so long, either way")                                        \
+    S(timeout_tls_handshake, "timeout.tls.handshake", WEBSERVER, TIME, "10s", 100, 600000, RELOAD, \
+      "for a whole TLS handshake with a client, at any door that has TLS")                         \
     S(timeout_tunnel_hello, "timeout.tunnel.hello", WEBSERVER, TIME, "10s", 100, 600000, RELOAD,   \
       "for a complete TLS ClientHello after a tunnel was opened")                                  \
     S(timeout_tunnel_idle, "timeout.tunnel.idle", WEBSERVER, TIME, "10m", 100, 86400000, RELOAD,   \
@@ -135,6 +208,9 @@
       "they are refused with 503")                                                                 \
     S(queue_timeout, "queue.timeout", WEBSERVER, TIME, "10s", 100, 29000, RELOAD,                  \
       "a request waits in the queue so long; with timeout.connect less than 30s")                  \
+    S(limit_identities, "limit.identities", WEBSERVER, NUMBER, "1000", 1, 20000, RELOAD,           \
+      "identities of client certificates that are counted singly, in the metrics and for "         \
+      "limit.connections.per.identity of their role")                                              \
     S(limit_log_queue, "limit.log.queue", WEBSERVER, SIZE, "4MiB", 65536, 1073741824, RESTART,     \
       "octets of access log waiting to be written; lines beyond are dropped and counted")          \
     S(log_access, "log.access", WEBSERVER, BOOL, "on", 0, 0, RELOAD,                               \
@@ -273,9 +349,135 @@
     S(gateway_redirect_listen, "gateway.redirect.listen", GATEWAY, LIST, "", 0, 16, RESTART,       \
       "where plain HTTP is answered with a redirect to the gateway's https, in the same form; "    \
       "port 80 where none is written; empty: nowhere")                                             \
+    S(gateway_tls, "gateway.tls", GATEWAY, BOOL, "on", 0, 0, RESTART,                              \
+      "speak TLS to clients of gateway.listen; off is for loopback addresses only, behind a "      \
+      "TLS server of your own")                                                                    \
+    S(gateway_names, "gateway.names", GATEWAY, LIST, "", 0, 256, RELOAD,                           \
+      "names and addresses by which clients may ask for us (Host); others are refused with "       \
+      "421; empty: any")                                                                           \
+    S(gateway_paths, "gateway.paths", GATEWAY, LIST,                                               \
+      "/.well-known/est/**,/.well-known/cmp/**,/scep/**,/cgi-bin/pkiclient.exe,"                   \
+      "/certsrv/mscep/mscep.dll/**",                                                               \
+      1, 256, RELOAD,                                                                              \
+      "paths that may be asked for, all else is refused; * stands for octets of a segment, ** "    \
+      "for any number of segments")                                                                \
+    S(gateway_upstreams, "gateway.upstreams", GATEWAY, LIST, "", 0, 64, RELOAD,                    \
+      "servers behind the gateway, as https://host or https://host:port, which take turns; the "   \
+      "allowlist holds for them too, and upstream.retry.after where one is broken")                \
+    S(gateway_upstream_ca, "gateway.upstream.ca", GATEWAY, TEXT, "", 0, 0, RELOAD,                 \
+      "PEM file of the CAs that certify them, beside this file or with a full path; empty: "       \
+      "those of the system")                                                                       \
+    S(gateway_upstream_host, "gateway.upstream.host", GATEWAY, TEXT, "", 0, 0, RELOAD,             \
+      "Host that they are sent, as host or host:port; empty: the upstream's own")                  \
+    S(gateway_upstream_cert, "gateway.upstream.cert", GATEWAY, TEXT, "", 0, 0, RELOAD,             \
+      "PEM file of the certificate that we show them, with those that certify it behind it; "      \
+      "empty: none")                                                                               \
+    S(gateway_upstream_key, "gateway.upstream.key", GATEWAY, TEXT, "", 0, 0, RELOAD,               \
+      "private file with its key (PEM), or the URI of a key in gateway.upstream.provider; empty: " \
+      "it is in the same file as the certificate")                                                 \
+    S(gateway_upstream_provider, "gateway.upstream.provider", GATEWAY, TEXT, "", 0, 0, RELOAD,     \
+      "OpenSSL providers, as tpm2 or pkcs11, through whose device the keys of "                    \
+      "gateway.upstream.cert sign; gateway.upstream.key may then be a URI; empty: keys are "       \
+      "in files")                                                                                  \
+    S(gateway_upstream_provider_path, "gateway.upstream.provider.path", GATEWAY, TEXT, "", 0, 0,   \
+      RELOAD, "full path of the directory with their modules; empty: OpenSSL's own")               \
+    S(gateway_upstream_provider_config, "gateway.upstream.provider.config", GATEWAY, TEXT, "", 0,  \
+      0, RELOAD, "full path of an OpenSSL configuration for them alone; empty: none")              \
+    S(gateway_upstream_propquery, "gateway.upstream.propquery", GATEWAY, TEXT, "", 0, 0, RELOAD,   \
+      "property query for their signatures; empty: what the provider is found to need")            \
+    S(gateway_upstream_pin_file, "gateway.upstream.pin.file", GATEWAY, TEXT, "", 0, 0, RELOAD,     \
+      "private file with the PIN or password of the keys, beside this file or with a full "        \
+      "path")                                                                                      \
+    S(gateway_upstream_pin_env, "gateway.upstream.pin.env", GATEWAY, TEXT, "", 0, 0, RELOAD,       \
+      "environment variable with it instead")                                                      \
+    S(gateway_upstream_handshake_queue, "gateway.upstream.handshake.queue", GATEWAY, NUMBER, "64", \
+      1, 65536, RELOAD, "TLS handshakes that may wait for the device at once; more are refused")   \
+    S(gateway_forwarded_for, "gateway.forwarded.for", GATEWAY, BOOL, "on", 0, 0, RELOAD,           \
+      "tell upstreams the client's address in X-Forwarded-For")                                    \
+    S(gateway_forwarded_except, "gateway.forwarded.except", GATEWAY, PREFIXES, "127.0.0.0/8,::1",  \
+      0, 4096, RELOAD, "but not of clients in these networks")                                     \
+    S(gateway_forwarded_proto, "gateway.forwarded.proto", GATEWAY, BOOL, "on", 0, 0, RELOAD,       \
+      "tell upstreams in X-Forwarded-Proto whether the client came by https or http")              \
+    S(gateway_forwarded_port, "gateway.forwarded.port", GATEWAY, BOOL, "on", 0, 0, RELOAD,         \
+      "tell upstreams the port that the client came to in X-Forwarded-Port")                       \
+    S(gateway_client_cert_field, "gateway.client.cert.field", GATEWAY, BOOL, "off", 0, 0, RELOAD,  \
+      "tell upstreams the certificate that the client has shown us in Client-Cert (RFC 9440)")     \
+    S(gateway_timeout_connect, "gateway.timeout.connect", GATEWAY, TIME, "20s", 100, 600000,       \
+      RELOAD, "for one attempt at an upstream: name look-up, TCP connection and TLS handshake")    \
+    S(gateway_timeout_idle, "gateway.timeout.idle", GATEWAY, TIME, "30s", 100, 3600000, RELOAD,    \
+      "at the gateway instead of timeout.keepalive, timeout.response and timeout.body")            \
+    S(gateway_timeout_queue, "gateway.timeout.queue", GATEWAY, TIME, "60s", 100, 3600000, RELOAD,  \
+      "at the gateway instead of queue.timeout")                                                   \
+    S(gateway_retries, "gateway.retries", GATEWAY, NUMBER, "3", 0, 100, RELOAD,                    \
+      "attempts more at an upstream that could not be reached, each at the next one, or at the "   \
+      "same after a second; never of a POST that may have arrived")                                \
+    S(gateway_check_interval, "gateway.check.interval", GATEWAY, TIME, "0ms", 0, 86400000, RELOAD, \
+      "upstreams are asked so often for a TLS handshake; three that fail in a row put one out "    \
+      "of use, two good ones back; 0ms: they are not asked")                                       \
+    S(gateway_limit_connections, "gateway.limit.connections", GATEWAY, NUMBER, "300", 0, 10000000, \
+      RELOAD,                                                                                      \
+      "connections in use to all upstreams at once; further requests wait in the queue; 0: no "    \
+      "such limit")                                                                                \
+    S(gateway_redirect_port, "gateway.redirect.port", GATEWAY, NUMBER, "443", 1, 65535, RELOAD,    \
+      "port of the gateway's https that gateway.redirect.listen sends clients to")                 \
+    S(gateway_cert, "gateway.cert", GATEWAY, LIST, "", 0, 64, RELOAD,                              \
+      "PEM files of our certificates for gateway.listen, each with those that certify it behind "  \
+      "it, beside this file or with a full path; chosen by the name a client asks for, the first " \
+      "for all others")                                                                            \
+    S(gateway_key, "gateway.key", GATEWAY, LIST, "", 0, 64, RELOAD,                                \
+      "private files with their keys (PEM), in the same order, or URIs of keys in "                \
+      "gateway.provider; empty: they are in the same files as the certificates")                   \
+    S(gateway_provider, "gateway.provider", GATEWAY, TEXT, "", 0, 0, RELOAD,                       \
+      "OpenSSL providers, as tpm2 or pkcs11, through whose device the keys of "                    \
+      "gateway.listen sign; gateway.key may then be a URI; empty: keys are in files")              \
+    S(gateway_provider_path, "gateway.provider.path", GATEWAY, TEXT, "", 0, 0, RELOAD,             \
+      "full path of the directory with their modules; empty: OpenSSL's own")                       \
+    S(gateway_provider_config, "gateway.provider.config", GATEWAY, TEXT, "", 0, 0, RELOAD,         \
+      "full path of an OpenSSL configuration for them alone; empty: none")                         \
+    S(gateway_propquery, "gateway.propquery", GATEWAY, TEXT, "", 0, 0, RELOAD,                     \
+      "property query for their signatures; empty: what the provider is found to need")            \
+    S(gateway_pin_file, "gateway.pin.file", GATEWAY, TEXT, "", 0, 0, RELOAD,                       \
+      "private file with the PIN or password of the keys, beside this file or with a full "        \
+      "path")                                                                                      \
+    S(gateway_pin_env, "gateway.pin.env", GATEWAY, TEXT, "", 0, 0, RELOAD,                         \
+      "environment variable with it instead")                                                      \
+    S(gateway_handshake_queue, "gateway.handshake.queue", GATEWAY, NUMBER, "64", 1, 65536, RELOAD, \
+      "TLS handshakes that may wait for the device at once; more are refused")                     \
+    S(gateway_min_version, "gateway.min.version", GATEWAY, CHOICE, "1.2", 0, "1.2|1.3", RELOAD,    \
+      "oldest version of TLS that is spoken there")                                                \
+    S(gateway_ciphers, "gateway.ciphers", GATEWAY, TEXT, "", 0, 0, RELOAD,                         \
+      "cipher suites of TLS 1.2, as OpenSSL writes them, less those that are broken; empty: "      \
+      "ECDHE "                                                                                     \
+      "with AES-GCM or ChaCha20")                                                                  \
+    S(gateway_clients_allow, "gateway.clients.allow", GATEWAY, PREFIXES, "", 0, 4096, RELOAD,      \
+      "client networks that may use gateway.listen; empty: those of clients.allow")                \
+    S(gateway_client_ca, "gateway.client.ca", GATEWAY, TEXT, "", 0, 0, RELOAD,                     \
+      "PEM file of the CAs whose client certificates are believed at gateway.listen, beside this " \
+      "file or with a full path; empty: clients are not asked for one")                            \
+    S(gateway_client_crl, "gateway.client.crl", GATEWAY, LIST, "", 0, 64, RELOAD,                  \
+      "PEM files of their CRLs; with one, every CA below the believed one needs one that is not "  \
+      "too old")                                                                                   \
+    S(gateway_client_auth, "gateway.client.auth", GATEWAY, CHOICE, "required", 0,                  \
+      "required|optional", RELOAD,                                                                 \
+      "whether a client must show a certificate, once gateway.client.ca is set")                   \
+    S(gateway_client_identity, "gateway.client.identity", GATEWAY, CHOICE, "subject", 0,           \
+      "subject|cn|dns|uri|email", RELOAD,                                                          \
+      "where its identity stands: the whole subject, its common name, or the first subject "       \
+      "alternative name of that kind")                                                             \
+    S(gateway_ktls, "gateway.ktls", GATEWAY, BOOL, "on", 0, 0, RELOAD,                             \
+      "leave encryption to the kernel where it can, so that tunnels stay there")                   \
+    S(gateway_role, "gateway.role", GATEWAY, TEXT, "", 0, 0, RELOAD,                               \
+      "role of clients of gateway.listen that show no certificate; empty: the general rules hold " \
+      "for them")                                                                                  \
     S(passthrough_listen, "passthrough.listen", GATEWAY, LIST, "", 0, 16, RESTART,                 \
       "where a TLS ClientHello's server name says where a tunnel goes, in the same form; port "    \
       "443 where none is written; empty: nowhere")                                                 \
+    S(passthrough_port, "passthrough.port", GATEWAY, NUMBER, "443", 1, 65535, RELOAD,              \
+      "port of the host that a server name leads to; it must be in allowed.connect.ports")         \
+    S(passthrough_clients_allow, "passthrough.clients.allow", GATEWAY, PREFIXES, "", 0, 4096,      \
+      RELOAD, "client networks that may use passthrough.listen; empty: those of clients.allow")    \
+    S(passthrough_role, "passthrough.role", GATEWAY, TEXT, "", 0, 0, RELOAD,                       \
+      "role of all clients of passthrough.listen; empty: the general rules hold for them")         \
     /* of certferry agent alone */                                                                 \
     S(agent_zone, "agent.zone", FAILOVER, TEXT, "", 0, 0, RESTART,                                 \
       "site of this machine; its sensors are preferred")                                           \
@@ -309,17 +511,21 @@ enum settings_file {
     SETTINGS_USEPROXY,  /* useproxy.properties */
     SETTINGS_FAILOVER,  /* failover.properties */
     SETTINGS_GATEWAY,   /* gateway.properties: read when there is one */
+    SETTINGS_ROLES,     /* roles.properties: the same; its keys are in roles_file.h */
     SETTINGS_FILE_COUNT
 };
 
 enum tunnel_sni { TUNNEL_SNI_MATCH, TUNNEL_SNI_STRICT, TUNNEL_SNI_OFF };
+enum tls_unknown_identity { TLS_UNKNOWN_IDENTITY_REFUSE, TLS_UNKNOWN_IDENTITY_GENERAL };
 
-struct settings {
+/* In the table's order: one struct, and nobody waits for its padding. */
+struct settings { // NOLINT(clang-analyzer-optin.performance.Padding)
 #define SETTINGS_FIELD(field, key, file, type, text, min, max, reload, comment)                    \
     setting_##type field;
     SETTINGS_TABLE(SETTINGS_FIELD)
 #undef SETTINGS_FIELD
     enum settings_role role;
+    struct roles_file roles;
     struct settings_origins *origins; /* settings.c's own: where each key was set */
 };
 
@@ -349,6 +555,10 @@ void settings_free(struct settings *s);
  * only.
  */
 const char *settings_where(const struct settings *s, const char *key);
+
+/* The same for a key of a role that stands in the file. */
+const char *settings_where_role(const struct settings *s, const struct role_settings *role,
+                                enum roles_file_key key);
 
 /* Which file of the directory sets the key; NULL: none. */
 const char *settings_set_in(const struct settings *s, const char *key);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -10,6 +11,7 @@
 #include "proxy/base/log.h"
 #include "proxy/listener.h"
 #include "proxy/port_holder.h"
+#include "proxy/worker.h"
 
 /* Where a door listens: the key that says so, and the port where that names none. */
 struct place {
@@ -70,6 +72,17 @@ static size_t parse_text(const struct place *place, const char *text,
     return 2;
 }
 
+/* What is said to the gateway is secret; only what stays in the machine may go without TLS. */
+static bool is_exposed(const struct settings *st, const struct place *place,
+                       const struct addr *address)
+{
+    struct prefix v4, v6;
+    (void)prefix_parse(&v4, SPAN("127.0.0.0/8"));
+    (void)prefix_parse(&v6, SPAN("::1"));
+    return place->door == DOOR_GATEWAY && !st->gateway_tls && !prefix_match(&v4, address) &&
+           !prefix_match(&v6, address);
+}
+
 void bound_check(const struct settings *settings, struct settings_errors *errors)
 {
     struct place places[PLACES];
@@ -83,6 +96,11 @@ void bound_check(const struct settings *settings, struct settings_errors *errors
                                    ? "\"%s\" is no IP address; the port stands in heartbeatport"
                                    : "\"%s\" is no address to listen on; write an IP address, "
                                      "address:port, :port or on",
+                               p->texts->item[i]);
+            else if (is_exposed(settings, p, &address[0]))
+                settings_error(errors, settings_where(settings, p->key),
+                               "\"%s\" with gateway.tls=off: plain HTTP is for loopback addresses "
+                               "only",
                                p->texts->item[i]);
         }
     }
@@ -110,10 +128,48 @@ static bool is_optional(const struct bound *b, const struct settings *settings,
            IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr);
 }
 
+static int add_sockets(struct bound *b, const int *fd, size_t count)
+{
+    size_t all = b->socket_count + count;
+    struct bound_socket *socket = realloc(b->socket, all * sizeof *socket);
+    if (socket == NULL)
+        return -ENOMEM;
+    b->socket = socket;
+    for (size_t i = 0; i < count; i++)
+        b->socket[b->socket_count++] = (struct bound_socket){fd[i], b->count};
+    return 0;
+}
+
+/* All sockets of the address: what waits in the queue of one that is left out would be lost.
+ * -ENOENT: there are none. */
+static int open_inherited(struct bound *b, struct inherit *inherit, int backlog)
+{
+    int rc = -ENOENT;
+    for (;;) {
+        int fd = inherit_take(inherit, &b->address[b->count], b->door[b->count]);
+        if (fd < 0)
+            return rc;
+        rc = listener_adopt(fd, backlog);
+        if (rc == 0)
+            rc = add_sockets(b, &fd, 1);
+        if (rc != 0)
+            return rc;
+        b->lasting = true;
+    }
+}
+
+static int open_own(struct bound *b, int backlog, size_t workers)
+{
+    int fd[WORKERS_MAX];
+    int rc = listener_open(&b->address[b->count], backlog, fd, workers);
+    return rc == 0 ? add_sockets(b, fd, workers) : rc;
+}
+
 static bool open_one(struct bound *b, const struct settings *settings, struct place *place,
-                     struct addr address, size_t workers)
+                     struct addr address, size_t workers, struct inherit *inherit)
 {
     char text[ADDR_TEXT_MAX];
+    int backlog = (int)settings->listen_backlog;
     if (b->count == LISTENERS_MAX) {
         log_line(LOG_ERROR, "%s: more than %d addresses to listen on",
                  settings_where(settings, place->key), LISTENERS_MAX);
@@ -121,8 +177,9 @@ static bool open_one(struct bound *b, const struct settings *settings, struct pl
     }
     b->door[b->count] = place->door;
     b->address[b->count] = address;
-    int rc = listener_open(&b->address[b->count], (int)settings->listen_backlog, b->fd[b->count],
-                           workers);
+    int rc = open_inherited(b, inherit, backlog);
+    if (rc == -ENOENT)
+        rc = open_own(b, backlog, workers);
     if (rc == 0) {
         b->count++;
         return true;
@@ -138,7 +195,7 @@ static bool open_one(struct bound *b, const struct settings *settings, struct pl
 
 /* Port 0 is chosen once, for all addresses of a door that say 0. */
 static bool open_place(struct bound *b, const struct settings *settings, struct place *place,
-                       size_t workers)
+                       size_t workers, struct inherit *inherit)
 {
     uint16_t chosen = 0;
     for (size_t i = 0; i < place->texts->count; i++) {
@@ -150,7 +207,7 @@ static bool open_place(struct bound *b, const struct settings *settings, struct 
             if (any)
                 addr_set_port(&address[a], chosen);
             size_t before = b->count;
-            if (!open_one(b, settings, place, address[a], workers))
+            if (!open_one(b, settings, place, address[a], workers, inherit))
                 return false;
             if (any && b->count > before)
                 chosen = addr_port(&b->address[before]);
@@ -159,17 +216,69 @@ static bool open_place(struct bound *b, const struct settings *settings, struct 
     return true;
 }
 
-bool bound_open(struct bound *b, const struct settings *settings, size_t workers)
+bool bound_open(struct bound *b, const struct settings *settings, size_t workers,
+                struct inherit *inherit)
 {
     struct place places[PLACES];
     size_t count = list_places(settings, places);
     for (struct place *p = places; p < places + count; p++) {
-        if (!open_place(b, settings, p, workers))
+        if (!open_place(b, settings, p, workers, inherit))
             return false;
         if (p->door == DOOR_PROXY && b->count > 0)
             b->port = addr_port(&b->address[0]);
     }
     return b->count > 0;
+}
+
+/* Of the `of` sockets of an address, with `workers` to serve them: whether `worker` serves the
+ * `n`-th. */
+static bool is_served_by(size_t n, size_t of, size_t worker, size_t workers)
+{
+    assert(of > 0 && workers > 0);
+    return of >= workers ? n % workers == worker : worker % of == n;
+}
+
+static size_t count_sockets(const struct bound *b, size_t at)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < b->socket_count; i++)
+        count += b->socket[i].at == at;
+    return count;
+}
+
+struct worker_listener *bound_deal(const struct bound *b, size_t number, size_t workers,
+                                   size_t *count)
+{
+    struct worker_listener *list = calloc(b->socket_count, sizeof *list);
+    size_t first = 0, of = 0;
+    *count = 0;
+    for (size_t i = 0; list != NULL && i < b->socket_count; i++) {
+        const struct bound_socket *socket = &b->socket[i];
+        if (i == 0 || socket->at != b->socket[i - 1].at) {
+            first = i;
+            of = count_sockets(b, socket->at);
+        }
+        if (!is_served_by(i - first, of, number, workers))
+            continue;
+        /* Of those that share one, the first has the descriptor itself. */
+        int fd = number < of ? socket->fd : fcntl(socket->fd, F_DUPFD_CLOEXEC, 0);
+        list[(*count)++] = (struct worker_listener){fd, b->door[socket->at]};
+        if (fd < 0) {
+            free(list); /* the process ends with this error */
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+struct listen_ports bound_ports(const struct bound *b)
+{
+    struct listen_ports ports = {.proxy = b->port};
+    for (size_t i = b->count; i > 0; i--) {
+        if (b->door[i - 1] == DOOR_TLS)
+            ports.tls = addr_port(&b->address[i - 1]);
+    }
+    return ports;
 }
 
 void bound_print(const struct bound *b, struct buf *out)

@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "Usage: certferry [serve] [--conf DIR]       run the proxy in the foreground\n"
+    "Usage: certferry [serve] [--conf DIR] [--takeover]\n"
+    "                                           run the proxy in the foreground\n"
     "       certferry check-config [--conf DIR]  build the configuration, print every mistake\n"
+    "       certferry check [--conf DIR] [--ca FILE] URL\n"
+    "                                           can this CA be reached from here? Step by step\n"
     "       certferry drain [--conf DIR] [--no-wait]\n"
     "                                           let the running one end in order\n"
     "       certferry agent [--listen ADDRESS:PORT] [--conf DIR] SENSOR...\n"
@@ -27,6 +30,8 @@ static const char usage[] =
     "else " CERTFERRY_INSTALLED_CONF ")\n"
     "  --listen ADDRESS:PORT\n"
     "              where the agent listens (default: 127.0.0.1:48999)\n"
+    "  --takeover  take the sockets of the one that runs, then have it end: no connection is lost\n"
+    "  --ca FILE   PEM with the roots to believe for the CA (default: the system's)\n"
     "  --no-wait   do not wait until it has ended\n"
     "  --format FORMAT\n"
     "              table (default), json, pac, env (shell variables of the best proxy) or hosts\n"
@@ -94,6 +99,17 @@ static void take_no_wait(struct cli *cli, const char *value)
     cli->no_wait = true;
 }
 
+static void take_ca(struct cli *cli, const char *value)
+{
+    cli->ca = value;
+}
+
+static void take_takeover(struct cli *cli, const char *value)
+{
+    (void)value;
+    cli->takeover = true;
+}
+
 static void take_format(struct cli *cli, const char *value)
 {
     cli->format = peers_format_of(value);
@@ -114,12 +130,14 @@ static const struct option {
     bool bare;         /* no value follows */
     void (*take)(struct cli *cli, const char *value);
 } options[] = {
-    {"--conf", OF(CLI_SERVE) | OF(CLI_CHECK_CONFIG) | OF(CLI_DRAIN) | OF(CLI_AGENT), false,
-     take_conf},
+    {"--conf", OF(CLI_SERVE) | OF(CLI_CHECK_CONFIG) | OF(CLI_CHECK) | OF(CLI_DRAIN) | OF(CLI_AGENT),
+     false, take_conf},
+    {"--ca", OF(CLI_CHECK), false, take_ca},
     {"--listen", OF(CLI_AGENT), false, take_listen},
     {"--format", OF(CLI_PEERS), false, take_format},
     {"--signer", OF(CLI_PEERS), false, take_signer},
     {"--no-wait", OF(CLI_DRAIN), true, take_no_wait},
+    {"--takeover", OF(CLI_SERVE), true, take_takeover},
 };
 
 static const struct command {
@@ -129,7 +147,7 @@ static const struct command {
 } commands[] = {
     {"serve", CLI_SERVE, 0, 0},       {"check-config", CLI_CHECK_CONFIG, 0, 0},
     {"drain", CLI_DRAIN, 0, 0},       {"agent", CLI_AGENT, 1, INT_MAX},
-    {"peers", CLI_PEERS, 1, INT_MAX},
+    {"peers", CLI_PEERS, 1, INT_MAX}, {"check", CLI_CHECK, 1, 1},
 };
 
 static const struct option *find_option(const char *arg, size_t len)
@@ -199,7 +217,7 @@ void cli_parse(struct cli *cli, int argc, char **argv)
     cli->status = 0;
     cli->operand = argv; /* operands move to the front, over what was read already */
     cli->operand_count = 0;
-    cli->given_conf = cli->listen = NULL;
+    cli->given_conf = cli->listen = cli->ca = NULL;
     cli->format = PEERS_TABLE;
     cli->signer = "";
     default_conf(cli->conf_dir);

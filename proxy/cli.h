@@ -15,6 +15,7 @@
 enum cli_command {
     CLI_SERVE,
     CLI_CHECK_CONFIG,
+    CLI_CHECK,
     CLI_DRAIN,
     CLI_PEERS,
     CLI_AGENT,
@@ -26,10 +27,12 @@ struct cli {
     int status;
     char conf_dir[PATH_MAX];  /* --conf, or the default */
     bool no_wait;             /* --no-wait */
+    bool takeover;            /* --takeover */
     enum peers_format format; /* --format */
     const char *signer;       /* --signer, or ""; of argv */
     const char *given_conf;   /* conf_dir, or NULL: no --conf */
     const char *listen;       /* --listen; NULL: not given */
+    const char *ca;           /* --ca; NULL: not given */
     char **operand;           /* what follows the command and is no option; of argv */
     size_t operand_count;
 };

@@ -23,7 +23,7 @@ int configuration_open(const char *dir)
     return fd >= 0 ? fd : -errno;
 }
 
-bool configuration_load(const struct configuration_source *from, uint16_t port,
+bool configuration_load(const struct configuration_source *from, struct listen_ports ports,
                         struct settings **settings, struct snapshot **snapshot,
                         struct settings_errors *errors)
 {
@@ -35,11 +35,11 @@ bool configuration_load(const struct configuration_source *from, uint16_t port,
         settings_error(errors, "configuration", "out of memory");
         return false;
     }
-    if (port == 0)
-        port = (uint16_t)(*settings)->heartbeatport;
+    if (ports.proxy == 0)
+        ports.proxy = (uint16_t)(*settings)->heartbeatport;
     bound_check(*settings, errors);
     /* Built also after a mistake in a file, so that one run tells all mistakes. */
-    *snapshot = snapshot_build(*settings, from->fd, port, errors);
+    *snapshot = snapshot_build(*settings, from->fd, ports, errors);
     if (errors->count == 0)
         return true;
     if (*snapshot != NULL)
@@ -50,7 +50,7 @@ bool configuration_load(const struct configuration_source *from, uint16_t port,
     return false;
 }
 
-bool configuration_load_again(const struct configuration_source *from, uint16_t port,
+bool configuration_load_again(const struct configuration_source *from, struct listen_ports ports,
                               struct settings **settings, struct snapshot **snapshot,
                               struct settings_errors *errors)
 {
@@ -58,10 +58,36 @@ bool configuration_load_again(const struct configuration_source *from, uint16_t 
     int fd = configuration_open(from->dir);
     if (fd != -EACCES)
         now.fd = fd;
-    bool good = configuration_load(&now, port, settings, snapshot, errors);
+    bool good = configuration_load(&now, ports, settings, snapshot, errors);
     if (fd >= 0)
         (void)close(fd);
     return good;
+}
+
+/* Roles that nobody can have are a slip, or half of a change. */
+static void warn_of_unasked(const struct settings *settings)
+{
+    bool named = false;
+    for (size_t i = 0; i < settings->roles.count; i++)
+        named = named || settings->roles.role[i].identities.count > 0;
+    if (named && settings->tls_client_ca[0] == '\0' && settings->gateway_client_ca[0] == '\0')
+        (void)fprintf(stderr,
+                      "%s: warning: no client is asked for a certificate, so nobody has the roles "
+                      "of roles.properties by his identity: set it, or gateway.client.ca\n",
+                      settings_where(settings, "tls.client.ca"));
+}
+
+/* No mistake, but nothing to be forgotten either. */
+static void warn_of_reporting(const struct settings *settings)
+{
+    for (size_t i = 0; i < settings->roles.count; i++) {
+        const struct role_settings *r = &settings->roles.role[i];
+        if (r->mode == ROLES_FILE_REPORT)
+            (void)fprintf(stderr,
+                          "%s: warning: what the role's allowlist refuses passes, and is only "
+                          "logged and counted\n",
+                          settings_where_role(settings, r, ROLES_FILE_mode));
+    }
 }
 
 int configuration_check(const char *dir)
@@ -70,10 +96,12 @@ int configuration_check(const char *dir)
     struct settings_errors errors = {0};
     struct settings *settings;
     struct snapshot *snapshot;
-    bool good = configuration_load(&from, 0, &settings, &snapshot, &errors);
+    bool good = configuration_load(&from, (struct listen_ports){0}, &settings, &snapshot, &errors);
     if (from.fd >= 0)
         (void)close(from.fd);
     if (good) {
+        warn_of_reporting(settings);
+        warn_of_unasked(settings);
         (void)printf("%s: fine\n", dir);
         snapshot_unref(snapshot);
         settings_free(settings);

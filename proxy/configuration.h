@@ -12,6 +12,7 @@
 
 #include "conf/settings.h"
 #include "proxy/snapshot_agent.h"
+#include "proxy/snapshot_fleet.h"
 
 struct snapshot;
 
@@ -26,15 +27,15 @@ struct configuration_source {
 int configuration_open(const char *dir);
 
 /*
- * Settings and snapshot, both owned; or neither, and all mistakes in `errors`. `port` is the one we
+ * Settings and snapshot, both owned; or neither, and all mistakes in `errors`. `ports` are those we
  * listen on, 0: the configured one.
  */
-bool configuration_load(const struct configuration_source *from, uint16_t port,
+bool configuration_load(const struct configuration_source *from, struct listen_ports ports,
                         struct settings **settings, struct snapshot **snapshot,
                         struct settings_errors *errors);
 
 /* The same later, as the service user, who may not be allowed to search the directories above. */
-bool configuration_load_again(const struct configuration_source *from, uint16_t port,
+bool configuration_load_again(const struct configuration_source *from, struct listen_ports ports,
                               struct settings **settings, struct snapshot **snapshot,
                               struct settings_errors *errors);
 

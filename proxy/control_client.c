@@ -22,8 +22,7 @@ static bool send_line(int fd, const char *request)
     return n > 0 && n < (int)sizeof line && send(fd, line, (size_t)n, MSG_NOSIGNAL) == n;
 }
 
-/* A descriptor or a negative errno. */
-static int open_connection(const char *path)
+int control_client_connect(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t length = strlen(path);
@@ -106,7 +105,7 @@ int control_client_ask(const char *path, const char *request, bool follow, bool 
 {
     char why[256];
     int status = 1;
-    int fd = open_connection(path);
+    int fd = control_client_connect(path);
     if (fd < 0) {
         (void)snprintf(why, sizeof why, "no certferry to talk to: %s%s", strerror(-fd),
                        fd == -EACCES ? "; ask as root or as the service user" : "");

@@ -12,6 +12,9 @@ enum {
     CONTROL_CLIENT_PATIENCE_MS = 10000, /* for the first line; the rest may take hours */
 };
 
+/* A connection to the program at the socket `path`: a descriptor, owned, or a negative errno. */
+int control_client_connect(const char *path);
+
 /*
  * Sends `request` (one line, without its end) to the program at the socket `path` and copies its
  * answer to standard output. `until_gone`: also waits until that process has ended. `follow` off:

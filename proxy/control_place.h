@@ -14,9 +14,15 @@ void control_place_prepare(const char *path, const char *user);
 
 /*
  * As the service user; `where` is what the log calls the setting. `path` "": no socket, `*out` is
- * NULL. False: told, and not to be gone on with.
+ * NULL. `aside`: not in its place yet, where another process has its own. False: told, and not to
+ * be gone on with.
  */
 bool control_place_open(struct control_socket **out, uv_loop_t *loop, const char *path,
-                        const char *where, const struct control_socket_options *options);
+                        const char *where, const struct control_socket_options *options,
+                        bool aside);
+
+/* From aside into its place: whoever connects finds the other process or us, never nobody. `c` may
+ * be NULL. */
+void control_place_move(struct control_socket *c, const char *path, const char *where);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,6 +33,8 @@ struct control_socket {
     bool closing;
     bool listener_closed;
     char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
+    dev_t device; /* of the file, as the next: another may have taken its place */
+    ino_t inode;
 };
 
 /* A write under way, with its octets behind it. */
@@ -117,6 +121,18 @@ static void refuse(struct client *cl, const char *why)
     client_send(cl, span_of(why));
 }
 
+static void give_away(struct client *cl, const struct control_socket_command *command)
+{
+    uv_os_fd_t own;
+    int rc = uv_fileno((uv_handle_t *)&cl->pipe, &own);
+    assert(rc == 0);
+    (void)rc;
+    int fd = fcntl(own, F_DUPFD_CLOEXEC, 0);
+    client_close(cl);
+    if (fd >= 0)
+        command->take(cl->all->options.arg, fd);
+}
+
 static void serve(struct client *cl, struct span line)
 {
     const char *space = memchr(line.ptr, ' ', line.len);
@@ -126,6 +142,10 @@ static void serve(struct client *cl, struct span line)
     struct buf answer;
     if (command == NULL) {
         refuse(cl, "error: unknown command\n.\n");
+        return;
+    }
+    if (command->take != NULL) {
+        give_away(cl, command);
         return;
     }
     if (operands.len > 0)
@@ -251,6 +271,20 @@ static int open_socket(const char *path)
     return rc == 0 ? fd : rc;
 }
 
+static void note_file(struct control_socket *c)
+{
+    struct stat st = {0};
+    (void)lstat(c->path, &st);
+    c->device = st.st_dev;
+    c->inode = st.st_ino;
+}
+
+static bool has_file(const struct control_socket *c)
+{
+    struct stat st;
+    return lstat(c->path, &st) == 0 && st.st_dev == c->device && st.st_ino == c->inode;
+}
+
 static void on_listener_closed(uv_handle_t *handle)
 {
     struct control_socket *c = handle->data;
@@ -271,6 +305,7 @@ int control_socket_open(struct control_socket **out, uv_loop_t *loop, const char
         return -ENOMEM;
     }
     memcpy(c->path, path, strlen(path) + 1);
+    note_file(c);
     c->options = *options;
     (void)uv_pipe_init(loop, &c->listener, 0);
     c->listener.data = c;
@@ -282,6 +317,16 @@ int control_socket_open(struct control_socket **out, uv_loop_t *loop, const char
         return rc;
     }
     *out = c;
+    return 0;
+}
+
+int control_socket_rename(struct control_socket *c, const char *path)
+{
+    if (strlen(path) >= sizeof c->path)
+        return -ENAMETOOLONG;
+    if (renameat(AT_FDCWD, c->path, AT_FDCWD, path) != 0)
+        return -errno;
+    memcpy(c->path, path, strlen(path) + 1);
     return 0;
 }
 
@@ -307,6 +352,7 @@ void control_socket_close(struct control_socket *c)
         if (c->client[i].handles > 0)
             client_close(&c->client[i]);
     }
-    (void)unlink(c->path); /* first: else another start might take it for stale, and lose its own */
+    if (has_file(c)) /* first: else another start might take it for stale, and lose its own */
+        (void)unlink(c->path);
     uv_close((uv_handle_t *)&c->listener, on_listener_closed);
 }

@@ -29,6 +29,9 @@ struct control_socket_command {
     /* Writes whole lines to `answer`. False: that is all; true: control_socket_tell() adds lines
      * until control_socket_close(). */
     bool (*run)(void *arg, struct span operands, struct buf *answer);
+    /* Instead of `run`, where it is not NULL: from here on the connection `fd`, taken, is the
+     * command's own affair. It does not block. */
+    void (*take)(void *arg, int fd);
 };
 
 struct control_socket_options {
@@ -46,11 +49,15 @@ struct control_socket;
 int control_socket_open(struct control_socket **out, uv_loop_t *loop, const char *path,
                         const struct control_socket_options *options);
 
+/* The file becomes `path`, of the same directory, in one step and in place of another's that is
+ * there: who connects finds the one or the other. 0 or a negative errno. */
+int control_socket_rename(struct control_socket *c, const char *path);
+
 /* One more line, without its end, for all who stay. */
 void control_socket_tell(struct control_socket *c, const char *line);
 
-/* Completes the answers of those who stay, closes all, takes the file away. Frees itself on the
- * loop. */
+/* Completes the answers of those who stay, closes all, takes the file away if it is still ours.
+ * Frees itself on the loop. */
 void control_socket_close(struct control_socket *c);
 
 #endif

@@ -72,6 +72,13 @@ void drain_begin(struct drain *d, uint64_t notice_ms, uint64_t grace_ms)
     (void)uv_timer_start(&d->timer, on_begin, 0, 0);
 }
 
+void drain_hand_over(struct drain *d, uint64_t grace_ms)
+{
+    assert(d->stage == DRAIN_SERVING);
+    d->grace_ms = grace_ms;
+    close_now(d);
+}
+
 void drain_hurry(struct drain *d, const char *why)
 {
     char line[LINE_MAX_OCTETS];

@@ -45,6 +45,10 @@ void drain_init(struct drain *d, uv_loop_t *loop, const struct drain_options *op
  * returns. */
 void drain_begin(struct drain *d, uint64_t notice_ms, uint64_t grace_ms);
 
+/* Another process has our sockets: nobody needs to be told, only what is open may go on. At once.
+ */
+void drain_hand_over(struct drain *d, uint64_t grace_ms);
+
 /* Nobody is sent here by the roster any more. */
 void drain_left(struct drain *d);
 

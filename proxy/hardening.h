@@ -13,8 +13,9 @@
 enum hardening_role {
     HARDENING_PROCESS, /* before the first loop, for all threads to come: no io_uring */
     HARDENING_MAIN,    /* signals, reload, peers: reads the configuration, fetches */
-    HARDENING_WORKER,  /* connections, DNS, password checks */
-    HARDENING_WRITER,  /* the access log: writes to one descriptor */
+    HARDENING_KEYS,   /* the same, and modules of devices with TLS keys: main then, their threads */
+    HARDENING_WORKER, /* connections, DNS, password checks */
+    HARDENING_WRITER, /* the access log: writes to one descriptor */
 };
 
 /* The account that hardening_drop() will become for `user`; static. NULL with the reason in `why`.

@@ -137,6 +137,54 @@ static const char *const remover[] = {"unlink", "unlinkat"};
 /* Keeping the last good roster: a new file is written, synced and renamed. */
 static const char *const keeper[] = {"fsync", "fchmod", "renameat", "renameat2"};
 
+/* What modules of OpenSSL providers and PKCS#11 tokens do: they lock and write files of their own,
+ * and wait for each other by the means of System V. */
+static const char *const modules[] = {
+    "flock",
+    "ftruncate",
+    "fdatasync",
+    "pwrite64",
+    "writev",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "rename",
+    "link",
+    "linkat",
+    "chmod",
+    "umask",
+    "stat",
+    "lstat",
+    "statfs",
+    "fstatfs",
+    "fchown",
+    "utimensat",
+    "getcwd",
+    "select",
+    "dup",
+    "dup2",
+    "dup3",
+    "shmget",
+    "shmat",
+    "shmdt",
+    "shmctl",
+    "semget",
+    "semop",
+    "semctl",
+    "semtimedop",
+    "ioctl",
+    "getppid",
+    "getpgrp",
+    "getgroups",
+    "sched_getparam",
+    "sched_getscheduler",
+    "socketpair",
+    "inotify_init1",
+    "inotify_add_watch",
+    "timerfd_create",
+    "timerfd_settime",
+};
+
 static int add(scmp_filter_ctx filter, uint32_t action, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -207,8 +255,29 @@ static int add_new_files(scmp_filter_ctx filter)
     return rc == 0 ? add(filter, SCMP_ACT_ALLOW, keeper, COUNT(keeper)) : rc;
 }
 
+/*
+ * The modules themselves (code mapped from a file, but never to be written as well), files
+ * they write, sockets to a resource manager, threads. What only an attacker would call still kills.
+ */
+static int add_modules(scmp_filter_ctx filter)
+{
+    int rc = add(filter, SCMP_ACT_ALLOW, modules, COUNT(modules));
+    if (rc == 0)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name("mmap"), 2,
+                              SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC | PROT_WRITE, PROT_EXEC),
+                              SCMP_CMP(3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, 0));
+    if (rc == 0)
+        rc = allow_masked(filter, "openat", 2, 0, 0);
+    if (rc == 0)
+        rc = allow_masked(filter, "open", 1, 0, 0);
+    if (rc == 0)
+        rc = allow_masked(filter, "socket", 0, UINT32_MAX, AF_UNIX);
+    return rc == 0 ? add_threads(filter) : rc;
+}
+
 static int fill(scmp_filter_ctx filter, enum hardening_role role)
 {
+    bool is_main = role == HARDENING_MAIN || role == HARDENING_KEYS;
     if (role == HARDENING_PROCESS)
         return add(filter, SCMP_ACT_ERRNO(ENOSYS), rings, COUNT(rings));
     int rc = add(filter, SCMP_ACT_KILL_PROCESS, fatal, COUNT(fatal));
@@ -221,17 +290,19 @@ static int fill(scmp_filter_ctx filter, enum hardening_role role)
     rc = add(filter, SCMP_ACT_ALLOW, loop_thread, COUNT(loop_thread));
     if (rc == 0)
         rc = add_files(filter);
-    if (rc == 0 && role == HARDENING_MAIN)
+    if (rc == 0 && is_main)
         rc = add(filter, SCMP_ACT_ALLOW, reader, COUNT(reader));
-    if (rc == 0 && role == HARDENING_MAIN)
+    if (rc == 0 && is_main)
         rc = add(filter, SCMP_ACT_ALLOW, remover, COUNT(remover));
-    if (rc == 0 && role == HARDENING_MAIN)
+    if (rc == 0 && is_main)
         rc = add_new_files(filter);
     if (rc == 0)
         rc = add(filter, SCMP_ACT_ALLOW, network, COUNT(network));
     if (rc == 0)
         rc = add_sockets(filter);
-    return rc == 0 && role != HARDENING_MAIN ? add_threads(filter) : rc;
+    if (rc == 0 && role == HARDENING_KEYS)
+        return add_modules(filter);
+    return rc == 0 && !is_main ? add_threads(filter) : rc;
 }
 
 int hardening_confine(enum hardening_role role)

@@ -77,6 +77,12 @@ int listener_open(struct addr *address, int backlog, int *fds, size_t count)
     return rc;
 }
 
+int listener_adopt(int fd, int backlog)
+{
+    set_inherited(fd);
+    return listen(fd, backlog) == 0 ? 0 : -errno;
+}
+
 /* One connection. 0, -EAGAIN when none waits, or a negative errno that asks for a pause. */
 static int accept_one(struct listener *l)
 {
@@ -148,7 +154,8 @@ void listener_close(struct listener *l)
 {
     while (accept_one(l) == 0) {
     }
-    poller_remove(l->net.poller, &l->slot, l->options.fd);
+    /* Another worker or process may have the same socket. */
+    poller_unwatch(l->net.poller, &l->slot, l->options.fd);
     deadline_clear(l->net.deadlines, &l->pause);
     (void)close(l->options.fd);
     free(l);

@@ -21,6 +21,9 @@
  */
 int listener_open(struct addr *address, int backlog, int *fds, size_t count);
 
+/* The same for a listening socket that is there already. 0 or a negative errno. */
+int listener_adopt(int fd, int backlog);
+
 struct listener;
 
 /* `fd` is taken by the callee. */

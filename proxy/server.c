@@ -15,7 +15,11 @@
 #include "proxy/control_client.h"
 #include "proxy/control_place.h"
 #include "proxy/hardening.h"
+#include "proxy/key_recovery.h"
+#include "proxy/net/tls_provider.h"
+#include "proxy/net/tls_tickets.h"
 #include "proxy/server_impl.h"
+#include "proxy/watch.h"
 
 enum {
     LOG_PATIENCE_MS = 2000,
@@ -72,6 +76,12 @@ static void on_writer_started(void *arg)
         abort();
 }
 
+static void on_key_thread(void *arg)
+{
+    if (!confine(arg, HARDENING_KEYS))
+        abort();
+}
+
 static void on_worker_ended(void *arg)
 {
     struct server *sv = arg;
@@ -90,18 +100,34 @@ void server_set_limits(struct server *sv, const struct snapshot *snapshot)
 {
     admission_set_limits(sv->shared.admission, &snapshot->admission);
     pacing_set_limits(sv->shared.pacing, snapshot->upstream_per_host_max, snapshot->queue_max);
+    pacing_set_gateway_limit(sv->shared.pacing, snapshot->gateway.options.connections_max);
+    identities_set_limit(sv->shared.identities, snapshot->identities_max);
     buf_budget_set(snapshot->memory_max);
+}
+
+void server_check_upstreams(struct server *sv, const struct snapshot *snapshot)
+{
+    const struct snapshot_gateway *g = &snapshot->gateway;
+    upstream_check_use(sv->upstream_check, g->upstreams, snapshot->policy, &snapshot->session.dial,
+                       g->check_ms);
 }
 
 static bool create_shared(struct server *sv)
 {
+    sv->tickets = tls_tickets_create();
+    if (sv->tickets == NULL)
+        return false;
+    server_lend_tickets(sv, sv->snapshot);
     sv->shared = (struct worker_shared){
         .admission = admission_create(),
         .pacing = pacing_create(),
         .authentication = authentication_create(&sv->snapshot->authentication),
+        .identities = identities_create(),
         .loop_guard = loop_guard_create(),
         .reach = reach_check_reach(sv->reach_check),
         .leaving = &sv->leaving,
+        .handed_over = &sv->handed_over,
+        .lasting = sv->bound.lasting,
         .agent = sv->agent != NULL ? agent_gauges(sv->agent) : NULL,
         .fleet = sv->fleet != NULL ? fleet_status(sv->fleet) : NULL,
         .access_log = line_writer_create(STDOUT_FILENO, (size_t)sv->settings->limit_log_queue,
@@ -115,8 +141,8 @@ static bool create_shared(struct server *sv)
         .arg = sv,
     };
     if (sv->shared.admission == NULL || sv->shared.pacing == NULL ||
-        sv->shared.authentication == NULL || sv->shared.loop_guard == NULL ||
-        sv->shared.access_log == NULL)
+        sv->shared.authentication == NULL || sv->shared.identities == NULL ||
+        sv->shared.loop_guard == NULL || sv->shared.access_log == NULL)
         return false;
     server_set_limits(sv, sv->snapshot);
     return true;
@@ -126,11 +152,12 @@ static bool create_shared(struct server *sv)
 static bool create_workers(struct server *sv)
 {
     for (size_t i = 0; i < sv->worker_count; i++) {
-        struct worker_listener listeners[LISTENERS_MAX];
-        for (size_t l = 0; l < sv->bound.count; l++)
-            listeners[l] = (struct worker_listener){sv->bound.fd[l][i], sv->bound.door[l]};
-        int rc = worker_create(&sv->worker[i], (unsigned)i, &sv->shared, sv->snapshot, listeners,
-                               sv->bound.count);
+        size_t count;
+        struct worker_listener *listeners = bound_deal(&sv->bound, i, sv->worker_count, &count);
+        int rc = listeners == NULL ? -errno
+                                   : worker_create(&sv->worker[i], (unsigned)i, &sv->shared,
+                                                   sv->snapshot, listeners, count);
+        free(listeners);
         if (rc != 0) {
             log_line(LOG_ERROR, "cannot make worker %zu: %s", i, uv_strerror(rc));
             return false;
@@ -232,6 +259,7 @@ static void drain_leave(void *arg)
 static void drain_close_listeners(void *arg)
 {
     struct server *sv = arg;
+    server_keep_sockets(sv);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_drain(sv->worker[i]);
 }
@@ -239,6 +267,7 @@ static void drain_close_listeners(void *arg)
 static void drain_cut_sessions(void *arg)
 {
     struct server *sv = arg;
+    server_keep_sockets(sv);
     atomic_store(&sv->leaving, true);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_close_sessions(sv->worker[i]);
@@ -262,6 +291,7 @@ static bool is_alone(const struct server *sv)
 
 static void begin_drain(struct server *sv)
 {
+    notify_tell(&sv->notify, "STOPPING=1");
     drain_begin(&sv->drain, is_alone(sv) ? 0 : sv->settings->drain_notice,
                 sv->settings->drain_grace);
 }
@@ -308,6 +338,7 @@ static void on_worker_news(uv_async_t *async)
     uv_close((uv_handle_t *)&sv->on_hup, NULL);
     uv_close((uv_handle_t *)&sv->worker_news, NULL);
     reach_check_close(sv->reach_check);
+    upstream_check_close(sv->upstream_check);
     drain_end(&sv->drain);
     if (sv->control != NULL) {
         control_socket_tell(sv->control, "all connections have ended");
@@ -316,6 +347,8 @@ static void on_worker_news(uv_async_t *async)
     if (sv->agent != NULL)
         agent_close(sv->agent);
     close_fleet(sv);
+    key_recovery_close(sv->key_recovery);
+    watch_close(sv->watch);
     resolver_destroy(sv->net.resolver);
     poller_destroy(sv->net.poller);
     deadlines_destroy(sv->net.deadlines);
@@ -339,8 +372,10 @@ static int open_net(struct server *sv)
     if (rc != 0)
         return rc;
     sv->reach_check = reach_check_create(&sv->net, on_way_out, sv);
-    if (sv->reach_check == NULL)
+    sv->upstream_check = upstream_check_create(&sv->net);
+    if (sv->reach_check == NULL || sv->upstream_check == NULL)
         return -ENOMEM;
+    server_check_upstreams(sv, sv->snapshot);
     reach_check_use(sv->reach_check, sv->snapshot->policy, sv->snapshot->parents,
                     &sv->snapshot->session.dial);
     return 0;
@@ -348,10 +383,12 @@ static int open_net(struct server *sv)
 
 static bool open_control_socket(struct server *sv)
 {
-    static const struct control_socket_command commands[] = {{"drain", run_drain}};
+    static const struct control_socket_command commands[] = {
+        {.name = "drain", .run = run_drain}, {.name = "listeners", .take = server_hand_over}};
     const struct control_socket_options o = {commands, sizeof commands / sizeof *commands, sv};
     return control_place_open(&sv->control, &sv->loop, sv->settings->control_socket,
-                              settings_where(sv->settings, "control.socket"), &o);
+                              settings_where(sv->settings, "control.socket"), &o,
+                              sv->takeover.fd >= 0);
 }
 
 static void open_main_loop(struct server *sv)
@@ -388,7 +425,7 @@ static bool become_service(struct server *sv)
     }
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
-    if (configuration_load_again(&sv->source, sv->bound.port, &sv->settings, &sv->snapshot,
+    if (configuration_load_again(&sv->source, bound_ports(&sv->bound), &sv->settings, &sv->snapshot,
                                  &errors))
         return true;
     configuration_print_errors(&errors);
@@ -480,27 +517,37 @@ static bool open_fleet(struct server *sv)
 static bool start(struct server *sv)
 {
     struct settings_errors errors = {0};
+    struct timespec since;
+    (void)clock_gettime(CLOCK_REALTIME, &since);
     sv->source.fd = configuration_open(sv->source.dir);
-    if (!configuration_load(&sv->source, 0, &sv->settings, &sv->snapshot, &errors)) {
+    if (!configuration_load(&sv->source, (struct listen_ports){0}, &sv->settings, &sv->snapshot,
+                            &errors)) {
         configuration_print_errors(&errors);
         return false;
     }
     sv->worker_count = thread_count(sv->settings);
-    if (!bound_open(&sv->bound, sv->settings, sv->worker_count))
+    if (sv->taking_over && !server_take_over(sv))
         return false;
+    if (!bound_open(&sv->bound, sv->settings, sv->worker_count, &sv->inherit))
+        return false;
+    inherit_end(&sv->inherit);
     control_place_prepare(sv->settings->control_socket, sv->settings->service_user);
+    server_tell_kernel(sv);
     if (!become_service(sv))
         return false;
     sv->confining = sv->settings->seccomp;
     if (!confine(sv, HARDENING_PROCESS))
         return false;
+    tls_provider_on_threads(on_key_thread, sv);
     open_main_loop(sv);
     int rc = open_net(sv);
     if (rc != 0)
         log_line(LOG_ERROR, "cannot start: %s", uv_strerror(rc));
-    if (rc != 0 || !open_control_socket(sv) || !open_agent(sv) || !open_fleet(sv))
+    if (rc != 0 || !open_control_socket(sv) || !open_agent(sv) || !open_fleet(sv) ||
+        !server_watch_open(sv, &since) || !server_keys_open(sv))
         return false;
-    return start_threads(sv) && confine(sv, HARDENING_MAIN);
+    return start_threads(sv) &&
+           confine(sv, tls_provider_is_any() ? HARDENING_KEYS : HARDENING_MAIN);
 }
 
 static void stop(struct server *sv)
@@ -517,9 +564,13 @@ static void stop(struct server *sv)
     agent_destroy(sv->agent);
     agent_plan_release(&sv->plan);
     authentication_destroy(sv->shared.authentication);
+    identities_destroy(sv->shared.identities);
     loop_guard_destroy(sv->shared.loop_guard);
     snapshot_unref(sv->snapshot);
+    tls_tickets_destroy(sv->tickets);
     settings_free(sv->settings);
+    free(sv->bound.socket);
+    notify_close(&sv->notify);
     if (dropped > 0)
         log_line(LOG_WARNING, "%llu access log lines were lost", (unsigned long long)dropped);
     log_line(LOG_NOTICE, "stopped");
@@ -545,28 +596,38 @@ int server_drain(const char *conf_dir, bool wait)
     return status;
 }
 
-static int run(const char *conf_dir, const struct agent_command *command)
+static int run(const char *conf_dir, const struct agent_command *command, bool takeover)
 {
     static struct server server; /* big, and there is one */
     (void)signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     server.source = (struct configuration_source){conf_dir, command, -1};
-    if (!start(&server))
+    server.takeover.fd = -1;
+    server.taking_over = takeover;
+    bool inherited = inherit_environment(&server.inherit); /* before anything is opened */
+    notify_open(&server.notify);
+    if (!inherited || !start(&server)) {
+        if (server.control != NULL)
+            control_socket_close(server.control); /* its file stays otherwise */
         return 1; /* nothing was served yet: the system takes everything back */
+    }
     if (geteuid() == 0)
         log_line(LOG_WARNING, "running as root: service.user says so");
+    server_tell_reporting(&server);
     say_ready(&server);
+    server_taken_over(&server);
+    notify_tell(&server.notify, "READY=1");
     (void)uv_run(&server.loop, UV_RUN_DEFAULT);
     stop(&server);
     return 0;
 }
 
-int server_run(const char *conf_dir)
+int server_run(const char *conf_dir, bool takeover)
 {
-    return run(conf_dir, NULL);
+    return run(conf_dir, NULL, takeover);
 }
 
 int server_run_agent(const char *conf_dir, const struct agent_command *command)
 {
-    return run(conf_dir, command);
+    return run(conf_dir, command, false);
 }

@@ -10,9 +10,11 @@
 
 struct agent_command; /* snapshot_agent.h */
 
-/* Serves until SIGTERM or SIGINT. Returns the exit status: 0 drained in order, 1 could not start.
+/*
+ * Serves until SIGTERM or SIGINT, or until another takes over; with `takeover` after we have taken
+ * over from the one that runs. Returns the exit status: 0 drained in order, 1 could not start.
  */
-int server_run(const char *conf_dir);
+int server_run(const char *conf_dir, bool takeover);
 
 /* Asks the certferry that runs with this configuration to drain; `wait`: until it has ended.
  * Returns the exit status. */

@@ -1,6 +1,8 @@
 /*
  * server_impl.h - the running program's struct, for the files that play its parts: server.c (start,
- * signals, end) and server_reload.c (another configuration, or the same built anew).
+ * signals, end), server_reload.c (another configuration, or the same built anew),
+ * server_watch.c (what changes without a signal) and server_upgrade.c (the sockets come from
+ * another process, or go to one).
  *
  * Nobody else includes this. Main thread.
  */
@@ -11,8 +13,16 @@
 #include "proxy/configuration.h"
 #include "proxy/control_socket.h"
 #include "proxy/drain.h"
+#include "proxy/handover.h"
+#include "proxy/notify.h"
 #include "proxy/session/reach_check.h"
+#include "proxy/session/upstream_check.h"
+#include "proxy/takeover.h"
 #include "proxy/worker.h"
+
+struct tls_tickets;  /* net/tls_tickets.h */
+struct watch;        /* watch.h */
+struct key_recovery; /* key_recovery.h */
 
 struct server {
     struct configuration_source source;
@@ -28,6 +38,10 @@ struct server {
     struct fleet *fleet;            /* the same */
     struct control_socket *control; /* NULL: none */
     struct reach_check *reach_check;
+    struct upstream_check *upstream_check;
+    struct watch *watch;         /* over the files of the doors' certificates */
+    struct tls_tickets *tickets; /* keys of all doors' session tickets, over all reloads */
+    struct key_recovery *key_recovery;
     struct drain drain;
     atomic_bool leaving;
     struct worker_shared shared;
@@ -36,9 +50,18 @@ struct server {
     size_t worker_count;
     atomic_uint workers_ended;
     struct bound bound;
+    struct notify notify;      /* the service manager */
+    struct inherit inherit;    /* until `bound` has chosen */
+    bool taking_over;          /* --takeover */
+    struct takeover takeover;  /* from the process that ran before us */
+    struct handover *handover; /* to the one that runs after us; NULL: none is under way */
+    pid_t successor;           /* who takes, or took, over */
+    atomic_bool handed_over;
     bool confining; /* seccomp at the start: the threads look when a reload may have taken settings
                      */
-    unsigned reloads_untold; /* not yet in force everywhere */
+    unsigned recoveries_untold; /* not yet in force everywhere; the same */
+    unsigned reloads_untold;    /* not yet in force everywhere */
+    unsigned changes_untold;    /* the same of certificates that have changed */
 };
 
 /* Fills the roster's options from a snapshot. */
@@ -47,8 +70,25 @@ struct fleet_options server_fleet_options(struct server *sv, const struct snapsh
 /* Each snapshot of an agent gets its sensors: no worker is ever without. */
 void server_lend_sensors(struct server *sv, struct snapshot *snapshot);
 
+/* The doors' TLS sessions can be resumed, whatever snapshot they began under. */
+void server_lend_tickets(struct server *sv, struct snapshot *snapshot);
+
+/* The upstreams of the gateway are checked as the snapshot says. */
+void server_check_upstreams(struct server *sv, const struct snapshot *snapshot);
+
 /* Those limits that hold for the process and not for one worker. */
 void server_set_limits(struct server *sv, const struct snapshot *snapshot);
+
+/*
+ * server_watch.c: files that the configuration names are watched, and certificates do not expire
+ * unnoticed. `since` is when we began to read them. False: told, and not to be gone on with.
+ */
+bool server_watch_open(struct server *sv, const struct timespec *since);
+void server_watch_again(struct server *sv, const struct timespec *since);
+
+/* Says so when a door wants TLS in the kernel and that has none. While we are root, if we are: the
+ * kernel may load it then. */
+void server_tell_kernel(const struct server *sv);
 
 /* server_reload.c: SIGHUP. All files are read again; mistakes leave the old configuration in force.
  */
@@ -56,9 +96,29 @@ void server_reload(struct server *sv);
 
 /*
  * The same settings built anew, since what they name (a certificate, a device) has changed. False:
- * told in the log after `what`, and the old snapshot stays in force.
+ * told in the log after `what` (NULL: not told), and the old snapshot stays in force.
  */
 bool server_renew(struct server *sv, const char *what);
+
+/* server_upgrade.c: asks the one that runs for its sockets. False: told, and not to be gone on
+ * with. */
+bool server_take_over(struct server *sv);
+
+/* server_keys.c: devices of TLS keys, and their threads. False: told, and not to be gone on with.
+ */
+bool server_keys_open(struct server *sv);
+
+/* We are ready: the control socket becomes ours, and the other one may go. */
+void server_taken_over(struct server *sv);
+
+/* The command "listeners" on the connection `fd`, taken. */
+void server_hand_over(void *server, int fd);
+
+/* Our listening sockets are about to be closed: nobody gets them any more. */
+void server_keep_sockets(struct server *sv);
+
+/* In the log: roles whose rules are only tried, which must not go unnoticed. */
+void server_tell_reporting(const struct server *sv);
 
 /* A worker has told: are all reloads in force everywhere? */
 void server_tell_reloaded(struct server *sv);

@@ -1,9 +1,13 @@
 #include "proxy/server_impl.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proxy/base/log.h"
+#include "proxy/net/tls_tickets.h"
+#include "proxy/snapshot_roles.h"
+#include "proxy/snapshot_tls.h"
 
 static void tell_restart_needed(void *arg, const char *key)
 {
@@ -18,9 +22,13 @@ void server_tell_reloaded(struct server *sv)
         if (worker_generation(sv->worker[i]) < sv->snapshot->generation)
             return;
     }
+    for (; sv->recoveries_untold > 0; sv->recoveries_untold--)
+        log_line(LOG_NOTICE, "the device of the TLS key is back: its doors take handshakes again");
     for (; sv->reloads_untold > 0; sv->reloads_untold--)
         log_line(LOG_NOTICE, "reloaded: the configuration in %s is in force",
                  sv->source.dir != NULL ? sv->source.dir : "the command line");
+    for (; sv->changes_untold > 0; sv->changes_untold--)
+        log_line(LOG_NOTICE, "renewed: the changed certificates, keys, CAs and CRLs are in force");
 }
 
 /* Before the snapshot is handed on: whoever sees that one in force finds its peers as well. */
@@ -31,20 +39,29 @@ static void reload_fleet(struct server *sv, const struct snapshot *snapshot)
         log_line(LOG_ERROR, "reload: out of memory, part of the old roster's sources stay");
 }
 
+void server_lend_tickets(struct server *sv, struct snapshot *snapshot)
+{
+    tls_tickets_set(sv->tickets, snapshot->ticket_lifetime_ms, snapshot->ticket_rotate_ms);
+    snapshot_tls_use_tickets(snapshot->session.door, sv->tickets);
+}
+
 /* From here on it is in force; a reference is taken over. */
 static void put_in_force(struct server *sv, struct snapshot *snapshot)
 {
     snapshot->generation = sv->snapshot->generation + 1;
     server_lend_sensors(sv, snapshot);
+    server_lend_tickets(sv, snapshot);
     server_set_limits(sv, snapshot);
     authentication_reload(sv->shared.authentication, &snapshot->authentication);
     reload_fleet(sv, snapshot);
     for (size_t i = 0; i < sv->worker_count; i++)
         worker_reload(sv->worker[i], snapshot);
     reach_check_use(sv->reach_check, snapshot->policy, snapshot->parents, &snapshot->session.dial);
+    server_check_upstreams(sv, snapshot);
     (void)resolver_reload(sv->net.resolver, &snapshot->resolver);
     snapshot_unref(sv->snapshot);
     sv->snapshot = snapshot;
+    snapshot_tls_warn(snapshot->session.door, (int64_t)time(NULL));
 }
 
 static void tell_mistakes(const char *what, struct settings_errors *errors)
@@ -56,12 +73,26 @@ static void tell_mistakes(const char *what, struct settings_errors *errors)
     settings_errors_free(errors);
 }
 
+void server_tell_reporting(const struct server *sv)
+{
+    struct buf names;
+    buf_init(&names, ROLES_MAX * (ROLE_NAME_MAX + 2));
+    if (snapshot_roles_reporting(sv->snapshot->roles, &names))
+        log_line(LOG_WARNING,
+                 "roles that only report, so that what their allowlists refuse passes: %.*s",
+                 SPAN_ARGS(buf_span(&names)));
+    buf_release(&names);
+}
+
 void server_reload(struct server *sv)
 {
     struct settings_errors errors = {0};
     struct settings *settings;
     struct snapshot *snapshot;
-    if (!configuration_load_again(&sv->source, sv->bound.port, &settings, &snapshot, &errors)) {
+    struct timespec since;
+    (void)clock_gettime(CLOCK_REALTIME, &since);
+    if (!configuration_load_again(&sv->source, bound_ports(&sv->bound), &settings, &snapshot,
+                                  &errors)) {
         tell_mistakes("reload", &errors);
         return;
     }
@@ -69,6 +100,8 @@ void server_reload(struct server *sv)
     put_in_force(sv, snapshot);
     settings_free(sv->settings);
     sv->settings = settings;
+    server_tell_reporting(sv);
+    server_watch_again(sv, &since);
     sv->reloads_untold++;
     server_tell_reloaded(sv); /* every worker may be gone already */
 }
@@ -79,13 +112,14 @@ bool server_renew(struct server *sv, const char *what)
     int fd = configuration_open(sv->source.dir);
     /* As the service user we may not be allowed to search the directories above. */
     int dir = fd >= 0 ? fd : sv->source.fd;
-    struct snapshot *snapshot = snapshot_build(sv->settings, dir, sv->bound.port, &errors);
+    struct snapshot *snapshot = snapshot_build(sv->settings, dir, bound_ports(&sv->bound), &errors);
     if (fd >= 0)
         (void)close(fd);
-    if (snapshot == NULL) {
+    if (snapshot == NULL && what != NULL)
         tell_mistakes(what, &errors);
+    settings_errors_free(&errors);
+    if (snapshot == NULL)
         return false;
-    }
     put_in_force(sv, snapshot);
     return true;
 }

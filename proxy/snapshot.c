@@ -12,6 +12,10 @@
 
 #include "conf/private_file.h"
 #include "conf/settings.h"
+#include "proxy/snapshot_doors.h"
+#include "proxy/snapshot_policy.h"
+#include "proxy/snapshot_roles.h"
+#include "proxy/snapshot_tls.h"
 #include "proxy/snapshot_upstream.h"
 
 enum {
@@ -20,78 +24,6 @@ enum {
 };
 
 /* ---- useproxy.properties ---- */
-
-static void add_rules(struct rules *rules, const struct settings *st, struct settings_errors *e)
-{
-    const char *why = NULL;
-    for (size_t i = 0; i < st->allowed_domains.count; i++) {
-        const char *text = st->allowed_domains.item[i];
-        if (rules_add_domain(rules, span_of(text), &why) != 0)
-            settings_error(e, settings_where(st, "allowed.domains"), "\"%s\": %s", text, why);
-    }
-    for (size_t i = 0; i < st->allowed_hosts.count; i++) {
-        const char *text = st->allowed_hosts.item[i];
-        if (rules_add_host(rules, span_of(text), &why) != 0)
-            settings_error(e, settings_where(st, "allowed.hosts"), "\"%s\": %s", text, why);
-    }
-}
-
-static struct port_range *copy_ports(const struct port_list *list)
-{
-    struct port_range *ranges = calloc(list->count + 1, sizeof *ranges);
-    for (size_t i = 0; ranges != NULL && i < list->count; i++)
-        ranges[i] = (struct port_range){list->item[i].first, list->item[i].last};
-    return ranges;
-}
-
-static uint32_t protocol_bits(const struct settings *st, struct settings_errors *e)
-{
-    uint32_t bits = 0;
-    for (size_t i = 0; i < st->allowed_protocols.count; i++) {
-        const char *text = st->allowed_protocols.item[i];
-        unsigned p = 0;
-        while (p < PROTOCOL_COUNT && strcmp(protocol_name((enum protocol)p), text) != 0)
-            p++;
-        if (p == PROTOCOL_COUNT || p == PROTOCOL_TUNNEL || p == PROTOCOL_CONTROL)
-            settings_error(e, settings_where(st, "allowed.protocols"),
-                           "\"%s\" is no protocol; use acme, est, scep, cmp, ocsp, crl, aia, other",
-                           text);
-        else
-            bits |= 1U << p;
-    }
-    return bits;
-}
-
-static void build_policy(struct snapshot *s, const struct settings *st, struct settings_errors *e)
-{
-    struct rules *rules = rules_create();
-    struct port_range *connect_ports = copy_ports(&st->allowed_connect_ports);
-    struct port_range *http_ports = copy_ports(&st->allowed_http_ports);
-    if (rules != NULL && connect_ports != NULL && http_ports != NULL) {
-        add_rules(rules, st, e);
-        struct policy_options o = {
-            .rules = rules,
-            .any_host = st->role == SETTINGS_AGENT && st->allowed_domains.count == 0 &&
-                        st->allowed_hosts.count == 0,
-            .connect_ports = connect_ports,
-            .connect_port_count = st->allowed_connect_ports.count,
-            .http_ports = http_ports,
-            .http_port_count = st->allowed_http_ports.count,
-            .networks = st->allowed_networks.item,
-            .network_count = st->allowed_networks.count,
-            .clients = st->clients_allow.item,
-            .client_count = st->clients_allow.count,
-            .control_clients = st->control_allow.item,
-            .control_client_count = st->control_allow.count,
-            .protocols = protocol_bits(st, e),
-        };
-        s->policy = policy_create(&o);
-    }
-    if (s->policy == NULL)
-        rules_destroy(rules);
-    free(connect_ports);
-    free(http_ports);
-}
 
 static void build_dial(struct snapshot *s, const struct settings *st, struct settings_errors *e)
 {
@@ -263,6 +195,7 @@ static void build_session(struct snapshot *s, const struct settings *st, struct 
 {
     struct session_options *o = &s->session;
     o->policy = s->policy;
+    o->roles = s->roles;
     o->head = (struct head_limits){(size_t)st->limit_head, (size_t)st->limit_request_line,
                                    (size_t)st->limit_fields};
     o->buffer_octets = (size_t)st->limit_tunnel_buffer;
@@ -282,7 +215,7 @@ static void build_session(struct snapshot *s, const struct settings *st, struct 
     o->sni = st->tunnel_sni == TUNNEL_SNI_OFF      ? SESSION_SNI_OFF
              : st->tunnel_sni == TUNNEL_SNI_STRICT ? SESSION_SNI_STRICT
                                                    : SESSION_SNI_MATCH;
-    s->raw_ports = copy_ports(&st->tunnel_raw_ports);
+    s->raw_ports = snapshot_ports(&st->tunnel_raw_ports);
     o->raw_ports = s->raw_ports;
     o->raw_port_count = s->raw_ports != NULL ? st->tunnel_raw_ports.count : 0;
     build_front(s, st, e);
@@ -318,6 +251,7 @@ static void build_limits(struct snapshot *s, const struct settings *st)
     s->admission.turned_away = (size_t)st->limit_refusals;
     s->upstream_per_host_max = (size_t)st->limit_upstream_per_host;
     s->queue_max = (size_t)st->queue_max;
+    s->identities_max = (size_t)st->limit_identities;
     s->memory_max = (size_t)st->limit_memory;
     s->pipes_max = (size_t)st->limit_pipes;
     s->pipe_octets = (size_t)st->limit_pipe;
@@ -325,10 +259,10 @@ static void build_limits(struct snapshot *s, const struct settings *st)
 
 /* ---- failover.properties ---- */
 
-static void build_fleet(struct snapshot *s, const struct settings *st, int dir, uint16_t port,
-                        struct settings_errors *e)
+static void build_fleet(struct snapshot *s, const struct settings *st, int dir,
+                        struct listen_ports ports, struct settings_errors *e)
 {
-    s->fleet = fleet_plan_create(st, dir, port, e);
+    s->fleet = fleet_plan_create(st, dir, ports, e);
     if (s->fleet == NULL)
         return;
     const struct member *self = fleet_plan_options(s->fleet)->self;
@@ -393,14 +327,15 @@ static void check_control_socket(const struct settings *st, struct settings_erro
 
 /* ---- the whole ---- */
 
-struct snapshot *snapshot_build(const struct settings *settings, int dir, uint16_t port,
+struct snapshot *snapshot_build(const struct settings *settings, int dir, struct listen_ports ports,
                                 struct settings_errors *errors)
 {
     size_t before = errors->count;
     struct snapshot *s = calloc(1, sizeof *s);
     if (s != NULL) {
         atomic_init(&s->refs, 1);
-        build_policy(s, settings, errors);
+        s->policy = snapshot_policy(settings, NULL, errors);
+        s->roles = snapshot_roles(settings, s->session.door, errors);
         build_dial(s, settings, errors);
         s->parents = settings->role == SETTINGS_AGENT
                          ? parents_create(&(struct parents_options){0}) /* never direct */
@@ -408,10 +343,16 @@ struct snapshot *snapshot_build(const struct settings *settings, int dir, uint16
         build_resolver(s, settings, errors);
         build_users(s, settings, dir, errors);
         build_session(s, settings, errors);
+        snapshot_passthrough(&s->session.door[DOOR_PASSTHROUGH], settings, s->policy, errors);
+        snapshot_tls(&s->session.door[DOOR_TLS], DOOR_TLS, settings, dir, errors);
+        if (settings->role == SETTINGS_SENSOR)
+            snapshot_gateway(&s->gateway, &s->session, settings, dir, s->parents, errors);
+        s->ticket_lifetime_ms = settings->tls_ticket_lifetime;
+        s->ticket_rotate_ms = settings->tls_ticket_rotate;
         build_limits(s, settings);
         check_control_socket(settings, errors);
         build_signature(s, settings, dir, errors);
-        build_fleet(s, settings, dir, port, errors);
+        build_fleet(s, settings, dir, ports, errors);
     }
     bool cut_off = s != NULL && settings->role == SETTINGS_AGENT && s->parents == NULL;
     if (s == NULL || cut_off || s->policy == NULL || s->fleet == NULL || s->raw_ports == NULL ||
@@ -436,11 +377,15 @@ void snapshot_unref(struct snapshot *s)
         return;
     if (s->policy != NULL)
         policy_destroy(s->policy);
+    roles_destroy(s->roles);
     parents_unref(s->parents);
+    snapshot_gateway_release(&s->gateway);
     fleet_plan_destroy(s->fleet);
     free(s->resolver_servers);
     free(s->raw_ports);
     free(s->balancers);
+    snapshot_doors_release(s->session.door);
+    snapshot_tls_release(s->session.door);
     if (s->users != NULL)
         users_destroy(s->users);
     signature_key_destroy(s->sign_key);
@@ -473,6 +418,8 @@ int snapshot_print_limits(struct buf *out, const struct snapshot *s, size_t conn
         {"limit.pipes", s->pipes_max},
         {"limit.pipe", s->pipe_octets},
         {"queue.max", s->queue_max},
+        {"gateway.limit.connections", s->gateway.options.connections_max},
+        {"limit.identities", s->identities_max},
         {"auth.pending.max", s->authentication.pending_max},
     };
     int rc = buf_add_str(out, "# HELP certferry_limit Limits in force, by key; 0: no such limit.\n"

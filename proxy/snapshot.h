@@ -16,6 +16,7 @@
 #include "proxy/session/session.h"
 #include "proxy/session/upstream_pool.h"
 #include "proxy/snapshot_fleet.h"
+#include "proxy/snapshot_gateway.h"
 
 struct settings;
 struct settings_errors;
@@ -23,9 +24,11 @@ struct settings_errors;
 struct snapshot {
     atomic_uint refs;
     unsigned generation;      /* 0 at start, counted up by each reload; set before it is shared */
-    struct policy *policy;    /* owned */
+    struct policy *policy;    /* owned; the general one */
+    struct roles *roles;      /* owned; NULL: none */
     struct parents *parents;  /* counted; NULL: everything goes direct */
     struct fleet_plan *fleet; /* owned; of the roster */
+    struct snapshot_gateway gateway;
     struct session_options session;
     struct upstream_pool_options pool;
     size_t pipes_max;   /* of each worker */
@@ -40,19 +43,21 @@ struct snapshot {
     char advertise_host[HOSTNAME_MAX + 1];
     char zone[64];
     unsigned roster_ttl_seconds;
+    uint64_t ticket_lifetime_ms, ticket_rotate_ms; /* tls.ticket.* */
     struct admission_limits admission;
     size_t upstream_per_host_max; /* 0: no such limit */
     size_t queue_max;
+    size_t identities_max;
     size_t memory_max; /* octets */
 };
 
 /*
  * Builds everything that `settings` means; what cannot be is told in `errors` with its place.
  * `dir` is open on the configuration directory, for further files that `settings` names there.
- * `port` is the one we listen on. Returns owned, with one reference; NULL when there were errors or
+ * `ports` are those we listen on. Returns owned, with one reference; NULL when there were errors or
  * memory is out (also told).
  */
-struct snapshot *snapshot_build(const struct settings *settings, int dir, uint16_t port,
+struct snapshot *snapshot_build(const struct settings *settings, int dir, struct listen_ports ports,
                                 struct settings_errors *errors);
 
 struct snapshot *snapshot_ref(struct snapshot *s);

@@ -54,7 +54,7 @@ static int64_t process_started(void)
     return started;
 }
 
-static void plan_self(struct fleet_plan *p, const struct settings *st, uint16_t port,
+static void plan_self(struct fleet_plan *p, const struct settings *st, struct listen_ports ports,
                       struct settings_errors *e)
 {
     struct hostname host;
@@ -69,7 +69,8 @@ static void plan_self(struct fleet_plan *p, const struct settings *st, uint16_t 
         (void)hostname_parse(&host, SPAN("localhost"), NULL);
     }
     p->self = (struct member){.protocol = MEMBER_HTTP_CONNECT,
-                              .port = port,
+                              .port = ports.proxy,
+                              .tls_port = ports.tls,
                               .priority = (unsigned)st->advertise_priority,
                               .weight = (unsigned)st->advertise_weight,
                               .load = ROSTER_LOAD_UNKNOWN,
@@ -268,13 +269,13 @@ static void plan_cache(struct fleet_plan *p, const struct settings *st)
     p->options.cache = keep(p, path);
 }
 
-struct fleet_plan *fleet_plan_create(const struct settings *settings, int dir, uint16_t port,
-                                     struct settings_errors *errors)
+struct fleet_plan *fleet_plan_create(const struct settings *settings, int dir,
+                                     struct listen_ports ports, struct settings_errors *errors)
 {
     struct fleet_plan *p = calloc(1, sizeof *p);
     if (p == NULL)
         return NULL;
-    plan_self(p, settings, port, errors);
+    plan_self(p, settings, ports, errors);
     plan_peers(p, settings, errors);
     plan_etcd(p, settings, dir, errors);
     plan_dns(p, settings, errors);

@@ -10,7 +10,11 @@
 
 #include "failover/document.h"
 #include "proxy/base/log.h"
+#include "proxy/control/status.h"
 #include "proxy/listener.h"
+#include "proxy/net/tls_provider.h"
+#include "proxy/net/tls_thread.h"
+#include "proxy/snapshot_tls.h"
 
 enum { SCRATCH_OCTETS = 256 * 1024 };
 
@@ -52,6 +56,8 @@ struct worker {
 static const char *not_ready(void *arg)
 {
     struct worker *w = arg;
+    if (atomic_load_explicit(w->shared->handed_over, memory_order_relaxed))
+        return NULL; /* whoever asks means those that have our address */
     if (w->ctx.draining || atomic_load_explicit(w->shared->leaving, memory_order_relaxed))
         return "shutting down";
     if (w->shared->agent != NULL && atomic_load(&w->shared->agent->usable) == 0)
@@ -113,8 +119,16 @@ static int tell_metrics(void *arg, struct buf *out)
             line_writer_dropped(w->shared->access_log));
     if (rc == 0)
         rc = snapshot_print_limits(out, w->snapshot, admission_total(w->shared->admission));
+    if (rc == 0)
+        rc = snapshot_tls_print(out, w->snapshot->session.door);
+    if (rc == 0)
+        rc = tls_threads_print(out);
+    if (rc == 0)
+        rc = tls_provider_print(out);
     if (rc == 0 && w->ctx.parents.list != NULL)
         rc = parents_print(out, w->ctx.parents.list);
+    if (rc == 0 && w->ctx.upstreams.list != NULL)
+        rc = parents_print(out, w->ctx.upstreams.list);
     if (rc == 0 && w->shared->agent != NULL)
         rc = agent_print_gauges(out, w->shared->agent);
     if (rc == 0)
@@ -132,9 +146,29 @@ static int tell_metrics(void *arg, struct buf *out)
                         "# TYPE certferry_info gauge\n"
                         "certferry_info{version=\"%s\"} 1\n",
                         w->shared->started, CERTFERRY_VERSION);
+    if (rc == 0)
+        rc = identities_print(w->shared->identities, out);
     if (rc == 0 && w->roster != NULL)
         rc = fleet_print_status(out, w->roster, w->shared->fleet);
     return rc;
+}
+
+static int tell_status(void *arg, struct buf *out)
+{
+    struct worker *w = arg;
+    struct status s = {
+        .version = CERTFERRY_VERSION,
+        .not_ready = not_ready(w),
+        .started = (time_t)w->shared->started,
+        .now = time(NULL),
+        .roster = w->roster,
+        .connections = admission_total(w->shared->admission),
+        .connections_max = w->snapshot->admission.total,
+        .waiting = pacing_waiting(w->shared->pacing),
+        .metrics = w->shared->metrics,
+        .metrics_count = w->shared->worker_count,
+    };
+    return status_print(out, &s);
 }
 
 /* ---- accepting ---- */
@@ -173,6 +207,7 @@ static void apply_snapshot(struct worker *w, struct snapshot *next)
     w->snapshot = next;
     w->ctx.options = &next->session;
     parents_use_list(&w->ctx.parents, w->parents != NULL ? w->parents : next->parents);
+    parents_use_list(&w->ctx.upstreams, next->gateway.upstreams);
     upstream_pool_reload(w->ctx.pool, &next->pool);
     pipes_set_limits(w->ctx.pipes, next->pipes_max, next->pipe_octets);
     document_release(&w->pvd);
@@ -218,6 +253,7 @@ static void end_if_empty(struct worker *w)
     session_forget_spares(&w->ctx);
     upstream_pool_destroy(w->ctx.pool);
     pipes_destroy(w->ctx.pipes);
+    tls_mailbox_close(w->ctx.net.tls);
     resolver_destroy(w->ctx.net.resolver);
     poller_destroy(w->ctx.net.poller);
     deadlines_destroy(w->ctx.net.deadlines);
@@ -258,7 +294,8 @@ static void on_wake(uv_async_t *async)
     session_collect(&w->ctx);
     if (drain && !w->ctx.draining) {
         close_listeners(w);
-        session_drain_all(&w->ctx);
+        /* Whom the other would serve, had we not been faster to accept, is served by us. */
+        session_drain_all(&w->ctx, w->shared->lasting || atomic_load(w->shared->handed_over));
     }
     if (close_sessions)
         session_close_all(&w->ctx);
@@ -281,6 +318,8 @@ static int open_loop(struct worker *w)
         rc = deadlines_create(&net->deadlines, &w->loop);
     if (rc == 0)
         rc = resolver_create(&net->resolver, &w->loop, &w->snapshot->resolver);
+    if (rc == 0 && (net->tls = tls_mailbox_create(&w->loop)) == NULL)
+        rc = -ENOMEM;
     if (rc != 0)
         return rc;
     w->ctx.pool = upstream_pool_create(net);
@@ -289,6 +328,7 @@ static int open_loop(struct worker *w)
     if (w->ctx.pool == NULL || w->ctx.pipes == NULL || w->ctx.scratch == NULL)
         return -ENOMEM;
     parents_use_list(&w->ctx.parents, w->snapshot->parents);
+    parents_use_list(&w->ctx.upstreams, w->snapshot->gateway.upstreams);
     upstream_pool_reload(w->ctx.pool, &w->snapshot->pool);
     pipes_set_limits(w->ctx.pipes, w->snapshot->pipes_max, w->snapshot->pipe_octets);
     return 0;
@@ -325,9 +365,11 @@ static void on_granted(void *arg)
 
 static void fill_context(struct worker *w, unsigned number)
 {
-    w->facts = (struct control_facts){w, not_ready, tell_pvd, tell_pac, tell_metrics};
-    if (w->shared->agent != NULL)
+    w->facts = (struct control_facts){w, not_ready, tell_pvd, tell_pac, tell_metrics, tell_status};
+    if (w->shared->agent != NULL) {
         w->facts.pvd = w->facts.pac = NULL;
+        w->facts.status = NULL;
+    }
     w->ctx = (struct session_context){
         .options = &w->snapshot->session,
         .metrics = &w->metrics,
@@ -336,6 +378,8 @@ static void fill_context(struct worker *w, unsigned number)
         .pacing = w->shared->pacing,
         .paced = {.wake = on_granted, .arg = w},
         .authentication = w->shared->authentication,
+        .identities = w->shared->identities,
+        .loop_guard = w->shared->loop_guard,
         .reach = w->shared->reach,
         .facts = &w->facts,
         .worker = number,
@@ -457,6 +501,7 @@ void worker_join(struct worker *w)
     if (w->next != NULL)
         snapshot_unref(w->next);
     parents_use_list(&w->ctx.parents, NULL);
+    parents_use_list(&w->ctx.upstreams, NULL);
     parents_unref(w->next_parents);
     roster_unref(w->next_roster);
     roster_unref(w->roster);

@@ -26,8 +26,12 @@ struct worker_shared {
     struct admission *admission;
     struct pacing *pacing;
     struct authentication *authentication;
+    struct identities *identities;
+    struct loop_guard *loop_guard;
     struct reach *reach;
-    atomic_bool *leaving; /* the roster: not ready, though all is served */
+    atomic_bool *leaving;     /* the roster: not ready, though all is served */
+    atomic_bool *handed_over; /* another process has our sockets: ready, as it is, to the end */
+    bool lasting;             /* our listening sockets may be open elsewhere, too */
     struct line_writer *access_log;
     struct metrics **metrics; /* of all workers */
     size_t worker_count;

@@ -60,6 +60,31 @@ static int print_hellos(struct buf *out, struct metrics *const *workers, size_t 
     return rc;
 }
 
+static int print_handshakes(struct buf *out, struct metrics *const *workers, size_t count)
+{
+    static const char *const labels[METRICS_HANDSHAKE_COUNT] = {
+#define METRICS_HANDSHAKE_ROW(name, label) [METRICS_HANDSHAKE_##name] = label,
+        METRICS_HANDSHAKE_TABLE(METRICS_HANDSHAKE_ROW)
+#undef METRICS_HANDSHAKE_ROW
+    };
+    static const char *const versions[METRICS_TLS_COUNT] = {"", "1.2", "1.3"};
+    int rc = print_head(out, "tls_handshakes_total", "counter",
+                        "TLS handshakes with clients at our doors, by result and version");
+    for (unsigned h = 0; h < METRICS_HANDSHAKE_COUNT; h++) {
+        for (unsigned v = 0; v < METRICS_TLS_COUNT && rc == 0; v++) {
+            uint64_t sum = 0;
+            for (size_t i = 0; i < count; i++)
+                sum += atomic_load_explicit(&workers[i]->handshakes[h][v], memory_order_relaxed);
+            if (sum > 0)
+                rc = buf_printf(
+                    out,
+                    "certferry_tls_handshakes_total{result=\"%s\",version=\"%s\"} %" PRIu64 "\n",
+                    labels[h], versions[v], sum);
+        }
+    }
+    return rc;
+}
+
 static int print_exchanges(struct buf *out, struct metrics *const *workers, size_t count)
 {
     int rc = print_head(out, "exchanges_total", "counter",
@@ -98,5 +123,7 @@ int metrics_print(struct buf *out, struct metrics *const *workers, size_t count)
                            METRIC_QUEUED, METRIC_QUEUE_LEFT);
     if (rc == 0)
         rc = print_hellos(out, workers, count);
+    if (rc == 0)
+        rc = print_handshakes(out, workers, count);
     return rc == 0 ? print_exchanges(out, workers, count) : rc;
 }

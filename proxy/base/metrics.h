@@ -29,6 +29,8 @@
     X(ORIGIN_CONNECTED, "origin_connections_total", "Connections to origins made")                 \
     X(ORIGIN_REUSED, "origin_connections_reused_total", "Idle origin connections used again")      \
     X(PARENT_SWITCHES, "parent_switches_total", "Times an exchange went on to another parent")     \
+    X(UPSTREAM_RETRIES, "upstream_retries_total",                                                  \
+      "Times the gateway asked another upstream, or the same once more")                           \
     X(PROXY_HEADERS, "proxy_protocol_headers_total", "PROXY protocol headers accepted")            \
     X(AUTH_CHECKS, "auth_checks_total", "Passwords computed")                                      \
     X(AUTH_REMEMBERED, "auth_remembered_total", "Passwords found in the cache")                    \
@@ -61,6 +63,7 @@ enum metric {
     X(NOT_TLS, "not-tls")                                                                          \
     X(MALFORMED, "malformed")                                                                      \
     X(TIMEOUT, "timeout")                                                                          \
+    X(NAMED, "named")     /* pass-through: server name allowed, it says where to */                \
     X(UNGATED, "ungated") /* tunnel.sni=off, or a port of tunnel.raw.ports */
 
 enum metrics_hello {
@@ -70,11 +73,31 @@ enum metrics_hello {
         METRICS_HELLO_COUNT
 };
 
+/* What TLS handshakes with clients came to: X(name, "label") */
+#define METRICS_HANDSHAKE_TABLE(X)                                                                 \
+    X(FULL, "full")                                                                                \
+    X(RESUMED, "resumed")                                                                          \
+    X(FAILED, "failed")                                                                            \
+    X(TIMEOUT, "timeout")                                                                          \
+    X(CERTIFICATE, "certificate") /* the client's: missing, or not believed */                     \
+    X(PLAIN, "plain")             /* it spoke HTTP without TLS */
+
+enum metrics_handshake {
+#define METRICS_HANDSHAKE_ENUM(name, label) METRICS_HANDSHAKE_##name,
+    METRICS_HANDSHAKE_TABLE(METRICS_HANDSHAKE_ENUM)
+#undef METRICS_HANDSHAKE_ENUM
+        METRICS_HANDSHAKE_COUNT
+};
+
+/* The version that was agreed on, if it came to that. */
+enum metrics_tls { METRICS_TLS_NONE, METRICS_TLS_12, METRICS_TLS_13, METRICS_TLS_COUNT };
+
 /* One for each worker; all zero is the initial state. */
 struct metrics {
     _Atomic uint64_t value[METRIC_COUNT];
     _Atomic uint64_t exchanges[PROTOCOL_COUNT][OUTCOME_COUNT];
     _Atomic uint64_t hellos[METRICS_HELLO_COUNT];
+    _Atomic uint64_t handshakes[METRICS_HANDSHAKE_COUNT][METRICS_TLS_COUNT];
 };
 
 /* Only the owning thread calls these. */

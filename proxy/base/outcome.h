@@ -40,6 +40,9 @@
       "Check the user and password in the proxy's address; the operator keeps them in auth.file.") \
     X(AUTH_BUSY, "auth-busy", 503, "proxy_internal_response",                                      \
       "Too many password checks at auth.pending.max", "Try later.")                                \
+    X(ROLE_UNKNOWN, "role-unknown", 403, "http_request_denied",                                    \
+      "No role for this client certificate",                                                       \
+      "The operator must list the certificate's identity in roles.properties.")                    \
     X(CONTROL_DENIED, "control-denied", 403, "http_request_denied",                                \
       "Client address not in control.allow",                                                       \
       "Ask from the proxy host itself, or add your network to control.allow in "                   \
@@ -69,7 +72,7 @@
       "Method not allowed on this page", "The proxy's own pages answer GET and HEAD.")             \
     X(NOT_FOUND, "not-found", 404, "http_request_error", "No such page on the proxy",              \
       "This is a forward proxy: configure it as HTTP_PROXY / HTTPS_PROXY. Own pages: /healthz, "   \
-      "/readyz, /.well-known/pvd, /proxy.pac, /metrics.")                                          \
+      "/readyz, /.well-known/pvd, /proxy.pac, /metrics, / (status).")                              \
     X(REQUEST_LINE_TOO_LONG, "request-line-too-long", 414, "http_request_error",                   \
       "Request line longer than limit.request.line",                                               \
       "Use POST for long SCEP messages, or raise limit.request.line.")                             \
@@ -167,6 +170,33 @@
       "Parent proxy did not reach the origin in time",                                             \
       "Check the firewall between the parent proxy and the CA.")                                   \
     X(PARENT_ANSWER, "parent-answer", 0, NULL, "Parent proxy's own answer, passed on", NULL)       \
+    /* the gateway */                                                                              \
+    X(PATH_DENIED, "path-denied", 403, "http_request_denied",                                      \
+      "Path not allowed through the gateway",                                                      \
+      "The operator must add the path to gateway.paths in gateway.properties; it must be written " \
+      "plainly, without dot segments, double slashes, parameters and needless escapes.")           \
+    X(METHOD_DENIED, "method-denied", 405, "http_request_denied",                                  \
+      "Method not allowed through the gateway", "Enrollment needs GET, HEAD and POST only.")       \
+    X(GATEWAY_NAME_UNKNOWN, "gateway-name-unknown", 421, "http_request_error",                     \
+      "The gateway does not have that name",                                                       \
+      "Ask by one of its names, which the operator keeps in gateway.names.")                       \
+    X(UPSTREAM_NONE, "upstream-none", 503, "destination_unavailable", "No upstream to ask",        \
+      "The operator must name one in gateway.upstreams.")                                          \
+    X(UPSTREAM_TLS, "upstream-tls", 502, "tls_protocol_error", "No TLS with the upstream",         \
+      "It must speak TLS 1.2 or later; if it wants a certificate of ours, the operator must set "  \
+      "gateway.upstream.cert.")                                                                    \
+    X(UPSTREAM_CERTIFICATE, "upstream-certificate", 502, "tls_certificate_error",                  \
+      "The upstream's certificate is not believed",                                                \
+      "The operator must set gateway.upstream.ca, or write the upstream's name as its "            \
+      "certificate has it.")                                                                       \
+    X(UPSTREAM_KEY_LOST, "upstream-key-lost", 503, "proxy_internal_error",                         \
+      "The gateway's key for its upstream is not there",                                           \
+      "The TPM or HSM that holds it does not answer; the gateway's log has the reason.")           \
+    X(UPSTREAM_KEY_BUSY, "upstream-key-busy", 503, "proxy_internal_error",                         \
+      "Too many handshakes wait for the gateway's key", "Try later.")                              \
+    X(UPSTREAM_TIMEOUT, "upstream-timeout", 504, "connection_timeout",                             \
+      "No TLS with the upstream within gateway.timeout.connect",                                   \
+      "The upstream is slow or stuck: try later.")                                                 \
     /* inside a tunnel: the client has its 200, so these end in a TLS alert (RFC 8446 section 6)   \
      */                                                                                            \
     X(HELLO_TIMEOUT, "hello-timeout", 0, NULL, "No TLS ClientHello in the tunnel", NULL)           \
@@ -174,12 +204,32 @@
     X(HELLO_MALFORMED, "hello-malformed", 0, NULL, "Malformed TLS ClientHello", NULL)              \
     X(SNI_MISSING, "sni-missing", 0, NULL, "TLS ClientHello without server name", NULL)            \
     X(SNI_MISMATCH, "sni-mismatch", 0, NULL, "TLS server name is not the CONNECT host", NULL)      \
+    /* TLS with a client at a door of ours; it hears of it by a TLS alert, if at all */            \
+    X(TLS_HANDSHAKE_FAILED, "tls-handshake-failed", 0, NULL, "No TLS with the client", NULL)       \
+    X(TLS_HANDSHAKE_TIMEOUT, "tls-handshake-timeout", 0, NULL,                                     \
+      "No TLS with the client within timeout.tls.handshake", NULL)                                 \
+    X(PLAIN_TO_TLS_PORT, "plain-to-tls-port", 400, "http_request_error", "This port speaks TLS",   \
+      "Write https:// before this proxy's host and port, or use its other port.")                  \
+    X(TLS_KEY_LOST, "tls-key-lost", 0, NULL,                                                       \
+      "The device with the proxy's TLS key does not answer", NULL)                                 \
+    X(HANDSHAKE_QUEUE_FULL, "handshake-queue-full", 0, NULL,                                       \
+      "More than tls.handshake.queue TLS handshakes wait for the proxy's key", NULL)               \
+    X(CLIENT_CERTIFICATE_MISSING, "client-certificate-missing", 0, NULL,                           \
+      "Client showed no certificate", NULL)                                                        \
+    X(CLIENT_CERTIFICATE_INVALID, "client-certificate-invalid", 403, "http_request_denied",        \
+      "Client certificate is not believed any more", "Connect anew with a present certificate.")   \
     /* our own state */                                                                            \
     X(CONNECTIONS_LIMIT, "connections-limit", 503, "connection_limit_reached",                     \
       "Proxy is at limit.connections", "Try later or use another proxy of the roster.")            \
     X(CLIENT_LIMIT, "client-limit", 429, "connection_limit_reached",                               \
       "Too many connections from this client",                                                     \
       "Use fewer connections, or raise limit.connections.per.client.")                             \
+    X(ROLE_LIMIT, "role-limit", 503, "connection_limit_reached",                                   \
+      "Too many connections of this client's role",                                                \
+      "Try later, or raise limit.connections of the role in roles.properties.")                    \
+    X(IDENTITY_LIMIT, "identity-limit", 429, "connection_limit_reached",                           \
+      "Too many connections with this client certificate",                                         \
+      "Use fewer connections, or raise limit.connections.per.identity of the role.")               \
     X(UPSTREAM_LIMIT, "upstream-limit", 503, "connection_limit_reached",                           \
       "Proxy is at limit.upstream.per.host", "Try later or use another proxy of the roster.")      \
     X(QUEUE_FULL, "queue-full", 503, "connection_limit_reached", "Proxy's queue is at queue.max",  \

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "proxy/control/status.h"
 #include "proxy/wire/reply.h"
 
 struct page {
@@ -59,6 +60,17 @@ static int make_metrics(struct reply *reply, struct buf *text, const struct cont
     return rc;
 }
 
+static int make_status(struct reply *reply, struct buf *text, const struct control_facts *facts,
+                       const struct control_request *request)
+{
+    (void)request;
+    int rc = facts->status(facts->arg, text);
+    plain(reply, 200, "OK", buf_span(text));
+    reply->content_type = "text/html; charset=utf-8";
+    reply->extra = status_fields;
+    return rc;
+}
+
 /* RFC 9110 section 13.1.2: weak comparison with a list of entity tags, or "*". */
 static bool none_match_has(const struct head *head, const char *etag)
 {
@@ -113,6 +125,7 @@ static const struct page pages[] = {
     {{"/.well-known/pvd", 16}, false, "pvd", make_pvd},
     {{"/proxy.pac", 10}, false, "pac", make_pac},
     {{"/metrics", 8}, true, "metrics", make_metrics},
+    {{"/", 1}, true, "status", make_status},
 };
 
 static const struct page *find_page(struct span path)
@@ -131,7 +144,8 @@ static const struct page *find_page(struct span path)
 static bool is_offered(const struct page *page, const struct control_facts *facts)
 {
     return (page->make != make_pvd || facts->pvd != NULL) &&
-           (page->make != make_pac || facts->pac != NULL);
+           (page->make != make_pac || facts->pac != NULL) &&
+           (page->make != make_status || facts->status != NULL);
 }
 
 enum outcome control_answer(struct buf *out, const struct control_facts *facts,

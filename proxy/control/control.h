@@ -32,6 +32,7 @@ struct control_facts {
     int (*pvd)(void *arg, struct control_document *doc); /* 0 or a negative errno */
     int (*pac)(void *arg, struct control_document *doc);
     int (*metrics)(void *arg, struct buf *out); /* 0, -ENOBUFS or -ENOMEM */
+    int (*status)(void *arg, struct buf *out);  /* status.h: HTML; NULL: not offered */
 };
 
 enum {

@@ -9,7 +9,7 @@
 #include "proxy/base/decimal.h"
 #include "proxy/base/log.h"
 
-enum { TEXT_KEPT_MAX = 255, LINE_MAX_OCTETS = 10240 };
+enum { TEXT_KEPT_MAX = 255, LINE_MAX_OCTETS = 16384 };
 
 void access_record_reset(struct access_record *r)
 {
@@ -19,6 +19,7 @@ void access_record_reset(struct access_record *r)
     free(r->sni);
     free(r->user);
     free(r->parent);
+    free(r->upstream);
     free(r->detail);
     *r = (struct access_record){.client = client, .door = door, .operation = ""};
 }
@@ -60,32 +61,51 @@ static bool is_plain(unsigned char c)
     return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
 }
 
-/* A JSON string of our own words: nothing in it needs escaping. */
+/* A JSON string in which nothing needs escaping. */
+static void add_plain(struct line *l, const char *text, size_t len)
+{
+    char *at = l->text + l->len;
+    assert(len + 2 <= sizeof l->text - l->len);
+    *at = '"';
+    memcpy(at + 1, text, len);
+    at[1 + len] = '"';
+    l->len += len + 2;
+}
+
+/* The same of our own words. */
 static void add_word(struct line *l, const char *text)
 {
-    ADD(l, "\"");
-    add(l, text, strlen(text));
-    ADD(l, "\"");
+    add_plain(l, text, strlen(text));
+}
+
+static void add_escaped(struct line *l, const char *text)
+{
+    struct buf escaped;
+    buf_init(&escaped, 6 * TEXT_KEPT_MAX + 2);
+    l->whole = log_json_string(&escaped, span_of(text)) == 0 && l->whole;
+    add(l, buf_span(&escaped).ptr, buf_len(&escaped));
+    buf_release(&escaped);
 }
 
 /* A JSON string of what others sent. */
-static void add_text(struct line *l, const char *text)
+static void add_foreign(struct line *l, const char *text)
 {
     size_t plain = 0;
-    text = text != NULL ? text : "";
     while (is_plain((unsigned char)text[plain]))
         plain++;
-    if (text[plain] != '\0') {
-        struct buf escaped;
-        buf_init(&escaped, 6 * TEXT_KEPT_MAX + 2);
-        l->whole = log_json_string(&escaped, span_of(text)) == 0 && l->whole;
-        add(l, buf_span(&escaped).ptr, buf_len(&escaped));
-        buf_release(&escaped);
-        return;
-    }
-    ADD(l, "\"");
-    add(l, text, plain);
-    ADD(l, "\"");
+    if (text[plain] == '\0')
+        add_plain(l, text, plain);
+    else
+        add_escaped(l, text);
+}
+
+/* The same; NULL, as most are: nothing. */
+static void add_text(struct line *l, const char *text)
+{
+    if (text != NULL)
+        add_foreign(l, text);
+    else
+        ADD(l, "\"\"");
 }
 
 static void add_ms(struct line *l, uint64_t us)
@@ -124,10 +144,27 @@ static void add_request(struct line *l, const struct access_record *r, unsigned 
     add_word(l, r->origin.sa.sa_family != 0 ? addr_print(&r->origin, text) : "");
     ADD(l, ",\"parent\":");
     add_text(l, r->parent);
+    ADD(l, ",\"upstream\":");
+    add_text(l, r->upstream);
     ADD(l, ",\"class\":");
     add_word(l, protocol_name(r->protocol));
     ADD(l, ",\"operation\":");
     add_word(l, r->operation);
+}
+
+/* Most clients have nothing of it, which is one copy then. */
+static void add_role(struct line *l, const struct access_record *r)
+{
+    if (r->identity == NULL && r->role[0] == '\0' && r->would == OUTCOME_OK) {
+        ADD(l, ",\"identity\":\"\",\"role\":\"\",\"would\":\"\"");
+        return;
+    }
+    ADD(l, ",\"identity\":");
+    add_text(l, r->identity);
+    ADD(l, ",\"role\":");
+    add_word(l, r->role);
+    ADD(l, ",\"would\":");
+    add_word(l, r->would != OUTCOME_OK ? outcome_info(r->would)->token : "");
 }
 
 static void add_result(struct line *l, const struct access_record *r)
@@ -140,6 +177,7 @@ static void add_result(struct line *l, const struct access_record *r)
     add_text(l, r->sni);
     ADD(l, ",\"user\":");
     add_text(l, r->user);
+    add_role(l, r);
     ADD(l, ",\"bytes_up\":");
     add_number(l, r->octets_up);
     ADD(l, ",\"bytes_down\":");

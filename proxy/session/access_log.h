@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "allowlist/roles.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/line_writer.h"
 #include "proxy/base/outcome.h"
@@ -30,8 +31,12 @@ struct access_record {
     char *sni;                      /* owned; NULL none seen */
     char *user;                     /* owned; as claimed, right or wrong; NULL none */
     char *parent;                   /* owned; the parent proxy asked last; NULL none */
+    char *upstream;                 /* owned; the gateway's upstream asked last; NULL none */
     char *detail;                   /* owned; NULL nothing to add */
     const char *operation;          /* static */
+    const char *identity;           /* the session's; of the client's certificate; NULL: none */
+    char role[ROLE_NAME_MAX + 1];   /* "": none */
+    enum outcome would;             /* what a role that only reports would have refused with */
     enum protocol protocol;
     enum outcome outcome;
     unsigned status; /* sent to the client; 0 none */

@@ -22,7 +22,7 @@ static bool gate_applies(const struct session *s)
  * Collects what the client sends before its octets may flow, at most what `in` holds: a client
  * whose reads were stopped would not be seen leaving. False: the session has ended.
  */
-static bool collect_early(struct session *s)
+bool connect_collect(struct session *s)
 {
     while (s->client.can_read && buf_room(&s->in) > 0) {
         size_t want =
@@ -58,7 +58,7 @@ void connect_begin(struct session *s, const struct head *head, const struct rout
     tunnel_init(&s->tunnel, s->ctx->options->buffer_octets, s->ctx->pipes);
     upstream_seek(s, &r->host);
     if (s->state == SESSION_QUEUED || s->state == SESSION_CONNECT)
-        (void)collect_early(s);
+        (void)connect_collect(s);
 }
 
 /* ---- relay ---- */
@@ -117,8 +117,6 @@ void connect_relay(struct session *s)
         session_close(s, OUTCOME_NO_MEMORY);
         return;
     }
-    if (s->origin.layer != NULL)
-        s->tunnel.pipes = NULL; /* nothing can be spliced into TLS */
     tunnel_take_early(&s->tunnel, TUNNEL_UP, &s->in);
     tunnel_take_early(&s->tunnel, TUNNEL_DOWN,
                       &s->out); /* of the 200, if the client is that slow */
@@ -181,8 +179,8 @@ static enum outcome judge_sni(const struct session *s, const struct client_hello
     struct addr literal;
     *passes_as = METRICS_HELLO_ADDRESS;
     bool to_address = addr_parse(&literal, span_of(s->record.host), 0) == 0;
-    if (to_address && policy_request(s->ctx->options->policy, &name, s->record.port,
-                                     PROTOCOL_TUNNEL) == OUTCOME_OK)
+    if (to_address &&
+        policy_request(session_policy(s), &name, s->record.port, PROTOCOL_TUNNEL) == OUTCOME_OK)
         return OUTCOME_OK;
     return OUTCOME_SNI_MISMATCH;
 }
@@ -221,7 +219,7 @@ static void look_at_hello(struct session *s)
 
 static void hello_ready(struct session *s)
 {
-    if (!session_flush(s) || !collect_early(s))
+    if (!session_flush(s) || !connect_collect(s))
         return;
     if (buf_len(&s->in) > 0 || s->tunnel.way[TUNNEL_UP].ended)
         look_at_hello(s);
@@ -229,6 +227,10 @@ static void hello_ready(struct session *s)
 
 void connect_established(struct session *s)
 {
+    if (s->door == DOOR_PASSTHROUGH) { /* its hello was read before, and it knows of no 200 */
+        begin_relay(s);
+        return;
+    }
     s->record.status = 200;
     if (buf_add_span(&s->out, reply_connect_established) != 0) {
         session_close(s, OUTCOME_NO_MEMORY);
@@ -254,7 +256,7 @@ void connect_ready(struct session *s)
     } else if (s->client.broken) {
         session_close(s, OUTCOME_CLIENT_RESET);
     } else {
-        (void)collect_early(s);
+        (void)connect_collect(s);
     }
 }
 

@@ -29,6 +29,7 @@ enum door_kind {
 /* Static. */
 const char *door_name(enum door_kind door);
 
+struct role;       /* allowlist/roles.h */
 struct tls_server; /* proxy/net/tls_server.h */
 
 /* One kind's own rules; all zero: those of the proxy's port. Owned by the snapshot. */
@@ -37,7 +38,10 @@ struct door_options {
     uint64_t handshake_ms;        /* for it */
     const struct prefix *clients; /* X.clients.allow */
     size_t client_count;          /* 0: clients.allow */
-    const char *role;             /* of clients without an identity; NULL: the general rules */
+    uint64_t idle_ms;             /* for timeout.keepalive, .response and .body; 0: those */
+    uint64_t queue_ms;            /* for queue.timeout; 0: that */
+    uint16_t port;                /* DOOR_PASSTHROUGH: where to, at the host that is named */
+    const struct role *role;      /* of clients without an identity; NULL: the general rules */
 };
 
 #endif

@@ -69,7 +69,8 @@ static void set_patience(struct session *s)
 {
     const struct session_options *o = s->ctx->options;
     deadline_set(s->ctx->net.deadlines, &s->deadline,
-                 waiting_for_head(s->exchange) ? forward_patience_ms(s) : o->body_ms);
+                 waiting_for_head(s->exchange) ? forward_patience_ms(s)
+                                               : session_idle_ms(s, o->body_ms));
 }
 
 static void begin_window(struct session *s)
@@ -93,7 +94,7 @@ static bool too_slow(struct session *s)
         begin_window(s);
         return false;
     }
-    if (ms < o->body_ms)
+    if (ms < session_idle_ms(s, o->body_ms))
         return false;
     begin_window(s);
     return octets < o->body_rate * ms / 1000;
@@ -140,6 +141,14 @@ void forward_ready(struct session *s)
         pump(s);
 }
 
+/* An upstream of the gateway has had all the time there is, so no other is asked. */
+static void give_up_waiting(struct session *s)
+{
+    if (next_hop_is_origin(s))
+        next_hop_note(s, PARENT_LOST, "no response in time");
+    session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, session_host(s));
+}
+
 void forward_due(struct session *s)
 {
     struct exchange *ex = s->exchange;
@@ -147,8 +156,8 @@ void forward_due(struct session *s)
         session_abort(s, OUTCOME_RESPONSE_STALLED);
     else if (!ex->request_ended && buf_len(&ex->up) == 0)
         session_refuse(s, OUTCOME_BODY_TIMEOUT, SPAN(""));
-    else if (!forward_retry(s, PARENT_LOST, false, "no response in time"))
-        session_refuse(s, OUTCOME_RESPONSE_TIMEOUT, session_host(s));
+    else if (next_hop_is_origin(s) || !forward_retry(s, PARENT_LOST, false, "no response in time"))
+        give_up_waiting(s);
 }
 
 /* RFC 9110 section 9.2.2. */
@@ -167,6 +176,8 @@ static int write_head(struct session *s, const struct head *head, const struct r
 {
     const struct session_options *o = s->ctx->options;
     char client[ADDR_TEXT_MAX];
+    if (next_hop_is_origin(s))
+        return gateway_write_head(s, head, r);
     struct rewrite_request request = {
         .head = head,
         .target = &r->target,
@@ -184,8 +195,11 @@ struct upstream_key forward_pool_key(const struct session *s)
 {
     const struct parent *p = s->hop != NULL ? next_hop_parent(s) : NULL;
     /* A label is no host name, so the two cannot be taken for each other. */
-    return p != NULL ? (struct upstream_key){p->label, p->port, s->serial}
-                     : (struct upstream_key){s->exchange->host.text, s->record.port, s->serial};
+    if (p == NULL)
+        return (struct upstream_key){s->exchange->host.text, s->record.port, s->serial, false,
+                                     false};
+    return (struct upstream_key){p->label, p->port, s->serial, next_hop_is_origin(s),
+                                 next_hop_is_origin(s) && !s->exchange->idempotent};
 }
 
 void forward_granted(struct session *s)

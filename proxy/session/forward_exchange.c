@@ -48,6 +48,8 @@ void exchange_give(struct session_context *ctx, struct exchange *ex)
     buf_release(&ex->reply);
     body_release(&ex->request_body);
     body_release(&ex->response_body);
+    free(ex->place);
+    ex->place = NULL;
     if (ctx->spare_exchange_count == SPARES_MAX || buf_budget_spent()) {
         exchange_free(ex);
         return;

@@ -27,6 +27,7 @@ struct exchange {
     uint64_t sent;           /* octets the origin's connection took */
     uint64_t head_at;        /* the final response begins behind so many octets to the client */
     unsigned client_minor;
+    char *place;                       /* owned; what an upstream's URLs begin with here, or NULL */
     unsigned interim;                  /* 1xx responses so far */
     uint64_t window_ms, window_octets; /* where the present look at limit.body.rate began */
     bool client_persists;              /* the client would like to go on */

@@ -52,6 +52,8 @@ static bool feed_request(struct session *s, struct span data, size_t *used)
         }
         if (event == BODY_END) {
             ex->request_ended = true;
+            if (next_hop_is_origin(s)) /* see rewrite.h */
+                buf_release(&ex->request_body.trailers);
             forward_keep(s, NULL);
             return ex->origin_deaf ||
                    sent_up(s, forward_deliver_end(&ex->up, chunked, &ex->request_body));

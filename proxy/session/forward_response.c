@@ -59,6 +59,14 @@ static int begin_response(struct session *s, const struct head *head)
         .via = span_of(s->ctx->options->name),
         .received_status = ex->of_parent,
     };
+    struct rewrite_place place = {{SPAN(""), SPAN("")},
+                                  span_of(ex->place != NULL ? ex->place : "")};
+    if (next_hop_is_origin(s)) {
+        const struct parent *p = next_hop_parent(s);
+        place.from[0] = span_of(strstr(p->label, "//") + 2);
+        place.from[1] = span_of(p->authority);
+        r.place = &place;
+    }
     return rewrite_response(&ex->down, &r);
 }
 
@@ -230,11 +238,9 @@ static bool is_reusable(const struct session *s)
 {
     const struct exchange *ex = s->exchange;
     return ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen &&
-           s->origin.layer == NULL && /* the pool knows descriptors only */
-
            /* the guard may have changed since the dial; it has no say about a parent */
-           (s->hop != NULL ||
-            policy_address(s->ctx->options->policy, &s->record.origin, NULL) == OUTCOME_OK);
+           ((s->hop != NULL && !next_hop_is_origin(s)) ||
+            policy_address(session_policy(s), &s->record.origin, NULL) == OUTCOME_OK);
 }
 
 /* The response has gone to the client, whole. */

@@ -43,8 +43,10 @@ int forward_refill(struct session *s)
         return buf_add_span(&ex->up, all);
     if (ex->head_octets == 0)
         ex->head_octets = all.len;
-    int rc = rewrite_authorize(&ex->up, (struct span){all.ptr, ex->head_octets},
-                               span_of(next_hop_parent(s)->authorization));
+    const struct parent *p = next_hop_parent(s);
+    struct span head = {all.ptr, ex->head_octets};
+    int rc = next_hop_is_origin(s) ? rewrite_address(&ex->up, head, span_of(p->authority))
+                                   : rewrite_authorize(&ex->up, head, span_of(p->authorization));
     ex->up_head_octets = buf_len(&ex->up);
     if (rc != 0)
         return rc;
@@ -101,9 +103,10 @@ bool forward_retry(struct session *s, enum parent_result result, bool unforwarde
 uint64_t forward_patience_ms(const struct session *s)
 {
     const struct exchange *ex = s->exchange;
-    uint64_t ms = s->ctx->options->response_ms;
+    uint64_t ms = session_idle_ms(s, s->ctx->options->response_ms);
     /* With another one to ask there is no need to wait for this one to the end. */
-    if (s->hop == NULL || !ex->idempotent || !is_silent(s) || !next_hop_has_more(s))
+    if (s->hop == NULL || next_hop_is_origin(s) || !ex->idempotent || !is_silent(s) ||
+        !next_hop_has_more(s))
         return ms;
     uint64_t attempt_ms = next_hop_attempt_ms(s);
     return attempt_ms < ms ? attempt_ms : ms;
@@ -150,6 +153,10 @@ bool forward_declined(struct session *s, const struct head *head)
     bool proven = false, declines = false;
     if (s->hop == NULL)
         return false;
+    if (next_hop_is_origin(s)) { /* whatever it says is meant for the client */
+        next_hop_note(s, PARENT_OK, "");
+        return false;
+    }
     switch (head->status) {
     case 407:
         password_refused(s, head);

@@ -45,7 +45,7 @@ void next_hop_release(struct session *s)
 void next_hop_note(struct session *s, enum parent_result result, const char *detail)
 {
     struct next_hop *hop = s->hop;
-    parents_note(&s->ctx->parents, hop->list, hop->at, result, hop->begun_ms, now_ms(s), detail);
+    parents_note(hop->use, hop->list, hop->at, result, hop->begun_ms, now_ms(s), detail);
     uint64_t answer_us = hop->connected_us > 0 ? clock_us() - hop->connected_us : 0;
     parents_note_times(hop->list, hop->at, hop->connected_us > 0 ? s->record.connect_us : 0,
                        result == PARENT_OK ? answer_us : 0);
@@ -54,7 +54,8 @@ void next_hop_note(struct session *s, enum parent_result result, const char *det
 
 void next_hop_give_up(struct session *s, enum outcome why, struct span detail)
 {
-    if (s->hop == NULL || !s->hop->promised) {
+    /* A pass-through's client is promised nothing before its first octet. */
+    if (s->hop == NULL || !s->hop->promised || s->door == DOOR_PASSTHROUGH) {
         session_refuse(s, why, detail);
         return;
     }
@@ -64,23 +65,27 @@ void next_hop_give_up(struct session *s, enum outcome why, struct span detail)
 
 /* ---- which one ---- */
 
-static bool pick(struct session *s)
+bool next_hop_pick(struct session *s)
 {
     struct next_hop *hop = s->hop;
     size_t next;
-    if (!parents_pick(&s->ctx->parents, hop->list, hop->tried, now_ms(s), &next))
+    if (!parents_pick(hop->use, hop->list, hop->tried, now_ms(s), &next))
         return false;
     hop->at = next;
+    hop->attempts++;
     hop->begun_ms = now_ms(s);
     hop->tried |= UINT64_C(1) << hop->at;
-    access_record_text(&s->record.parent, span_of(next_hop_parent(s)->label));
+    const struct parent *p = next_hop_parent(s);
+    access_record_text(hop->origin ? &s->record.upstream : &s->record.parent, span_of(p->label));
     return true;
 }
 
 bool next_hop_another(struct session *s)
 {
     struct next_hop *hop = s->hop;
-    if ((hop->until_ms > 0 && now_ms(s) >= hop->until_ms) || !pick(s))
+    if (hop->origin)
+        return next_hop_origin_again(s);
+    if ((hop->until_ms > 0 && now_ms(s) >= hop->until_ms) || !next_hop_pick(s))
         return false;
     metrics_add(s->ctx->metrics, METRIC_PARENT_SWITCHES, 1);
     return true;
@@ -109,7 +114,7 @@ static bool literal_passes(struct session *s, const struct hostname *host)
     const char *range = NULL;
     char detail[HOSTNAME_MAX + 128];
     if (host->kind == HOST_NAME ||
-        policy_address(s->ctx->options->policy, &host->addr, &range) == OUTCOME_OK)
+        policy_address(session_policy(s), &host->addr, &range) == OUTCOME_OK)
         return true;
     (void)snprintf(detail, sizeof detail, "%s (%s)", host->text, range != NULL ? range : "");
     session_refuse(s, OUTCOME_ADDRESS_DENIED, span_of(detail));
@@ -139,12 +144,15 @@ static struct next_hop *create(struct session *s, struct parents *list, const st
         return NULL;
     }
     hop->list = parents_ref(list);
+    hop->use = &s->ctx->parents;
     return hop;
 }
 
 bool next_hop_begin(struct session *s, const struct head *head, const struct route *r)
 {
     struct parents *list = s->ctx->parents.list;
+    if (s->door == DOOR_GATEWAY)
+        return next_hop_begin_origin(s, r);
     if (list == NULL || parents_pass_by(list, &r->host))
         return true;
     if (!literal_passes(s, &r->host))
@@ -156,7 +164,7 @@ bool next_hop_begin(struct session *s, const struct head *head, const struct rou
     s->hop = create(s, list, head, r);
     if (s->hop == NULL)
         session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
-    return s->hop != NULL && pick(s);
+    return s->hop != NULL && next_hop_pick(s);
 }
 
 /* ---- the dial ---- */
@@ -173,7 +181,9 @@ void next_hop_aim(struct session *s, struct dial_request *request, struct dial_o
     struct next_hop *hop = s->hop;
     const struct parent *p = next_hop_parent(s);
     uint64_t now = now_ms(s);
-    if (hop->until_ms == 0)
+    if (hop->origin) /* each attempt has its own time, as HAProxy's have */
+        hop->until_ms = now + parents_options(hop->list)->attempt_ms;
+    else if (hop->until_ms == 0)
         hop->until_ms = now + options->timeout_ms;
     hop->begun_ms = now;
     hop->attempt_until_ms = now + parents_options(hop->list)->attempt_ms;
@@ -184,7 +194,8 @@ void next_hop_aim(struct session *s, struct dial_request *request, struct dial_o
     request->literal = &p->host.addr;
     request->port = p->port;
     request->options = options;
-    request->guard = on_guard;
+    if (!hop->origin)
+        request->guard = on_guard;
 }
 
 static bool ask_another(struct session *s, enum parent_result result, const char *detail)
@@ -209,6 +220,19 @@ static void fail(struct session *s, enum parent_result result, enum outcome why,
         next_hop_give_up(s, why, span_of(text));
 }
 
+static void origin_unreachable(struct session *s, enum outcome why, const char *detail)
+{
+    char text[240]; /* with a label it fits into DETAIL_MAX */
+    struct next_hop *hop = s->hop;
+    if (why == OUTCOME_ADDRESS_DENIED) {
+        (void)snprintf(text, sizeof text, "%s",
+                       s->record.detail != NULL ? s->record.detail : detail);
+        hop->denied |= UINT64_C(1) << hop->at; /* it will not become better in a second */
+        detail = text;
+    }
+    fail(s, PARENT_UNREACHABLE, why, detail);
+}
+
 void next_hop_unreachable(struct session *s, const struct dial_result *result)
 {
     enum outcome why = OUTCOME_PARENT_UNREACHABLE;
@@ -216,6 +240,10 @@ void next_hop_unreachable(struct session *s, const struct dial_result *result)
         result->error != 0 ? uv_strerror(result->error) : outcome_info(result->outcome)->token;
     if (result->outcome == OUTCOME_NO_DESCRIPTORS || result->outcome == OUTCOME_NO_MEMORY) {
         next_hop_give_up(s, result->outcome, SPAN("")); /* ours, not the parent's fault */
+        return;
+    }
+    if (s->hop->origin) {
+        origin_unreachable(s, result->outcome, detail);
         return;
     }
     if (result->outcome == OUTCOME_CONNECT_TIMEOUT || result->outcome == OUTCOME_DNS_TIMEOUT)
@@ -369,11 +397,32 @@ static void shake_hands(struct session *s)
     if (rc == -EAGAIN)
         return;
     s->hop->shaking_hands = false;
-    if (rc == 0)
+    if (rc == 0) {
         begin_asking(s);
+        return;
+    }
+    if (rc == -ENODEV || rc == -ENOBUFS) { /* our own key's fault */
+        next_hop_give_up(s, rc == -ENODEV ? OUTCOME_UPSTREAM_KEY_LOST : OUTCOME_UPSTREAM_KEY_BUSY,
+                         SPAN(""));
+        return;
+    }
+    bool believed = rc != -EKEYREJECTED, origin = s->hop->origin;
+    fail(s, PARENT_TLS,
+         believed ? (origin ? OUTCOME_UPSTREAM_TLS : OUTCOME_PARENT_TLS)
+                  : (origin ? OUTCOME_UPSTREAM_CERTIFICATE : OUTCOME_PARENT_CERTIFICATE),
+         why);
+}
+
+static void begin_tls(struct session *s, const struct parent *p)
+{
+    int rc = tls_client_begin(parents_options(s->hop->list)->tls, &s->origin, s->ctx->net.tls,
+                              p->host.kind == HOST_NAME ? p->host.text : NULL, &p->host.addr);
+    if (rc == -ENODEV)
+        next_hop_give_up(s, OUTCOME_UPSTREAM_KEY_LOST, SPAN(""));
+    else if (rc != 0)
+        next_hop_give_up(s, OUTCOME_NO_MEMORY, SPAN(""));
     else
-        fail(s, PARENT_TLS, rc == -EKEYREJECTED ? OUTCOME_PARENT_CERTIFICATE : OUTCOME_PARENT_TLS,
-             why);
+        shake_hands(s);
 }
 
 void next_hop_connected(struct session *s)
@@ -392,11 +441,8 @@ void next_hop_connected(struct session *s)
     hop->shaking_hands = p->tls;
     if (!p->tls)
         begin_asking(s);
-    else if (tls_client_begin(parents_options(hop->list)->tls, &s->origin,
-                              p->host.kind == HOST_NAME ? p->host.text : NULL, &p->host.addr) != 0)
-        next_hop_give_up(s, OUTCOME_NO_MEMORY, SPAN(""));
     else
-        shake_hands(s);
+        begin_tls(s, p);
 }
 
 void next_hop_ready(struct session *s)
@@ -406,7 +452,7 @@ void next_hop_ready(struct session *s)
         forward_ready(s);
     else
         connect_ready(s);
-    if (s->state != SESSION_PARENT)
+    if (s->state != SESSION_PARENT || s->hop->pausing)
         return;
     if (s->hop->shaking_hands)
         shake_hands(s);
@@ -416,7 +462,12 @@ void next_hop_ready(struct session *s)
 
 void next_hop_due(struct session *s)
 {
-    fail(s, PARENT_SILENT, OUTCOME_PARENT_TIMEOUT,
+    if (s->hop->pausing) {
+        s->hop->pausing = false;
+        upstream_dial(s, NULL);
+        return;
+    }
+    fail(s, PARENT_SILENT, s->hop->origin ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_PARENT_TIMEOUT,
          s->hop->shaking_hands ? "TLS handshake not complete in time"
                                : "no answer to CONNECT in time");
 }

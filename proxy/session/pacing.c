@@ -31,6 +31,7 @@ struct pacing {
     pthread_mutex_t lock;
     uint64_t seed; /* so that nobody can choose names that fall into one bucket */
     size_t per_origin, queue_max;
+    size_t gateway; /* for the origin without a name */
     size_t waiting;
     struct pacing_origin *bucket[BUCKETS];
     struct pacing_client *client_bucket[BUCKETS];
@@ -143,7 +144,8 @@ static void leave_queue(struct pacing *p, struct pacing_ticket *t)
 
 static bool has_room(const struct pacing *p, const struct pacing_origin *o)
 {
-    return p->per_origin == 0 || o->in_use < p->per_origin;
+    size_t most = o->host[0] == '\0' ? p->gateway : p->per_origin;
+    return most == 0 || o->in_use < most;
 }
 
 /* Hands free places to those whose turn it is: one for each client, then the round begins anew. */
@@ -183,15 +185,28 @@ void pacing_destroy(struct pacing *p)
     free(p);
 }
 
+static void grant_all(struct pacing *p)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct pacing_origin *o = p->bucket[i]; o != NULL; o = o->next)
+            grant(p, o);
+    }
+}
+
 void pacing_set_limits(struct pacing *p, size_t per_origin, size_t queue_max)
 {
     (void)pthread_mutex_lock(&p->lock);
     p->per_origin = per_origin;
     p->queue_max = queue_max;
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (struct pacing_origin *o = p->bucket[i]; o != NULL; o = o->next)
-            grant(p, o);
-    }
+    grant_all(p);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+void pacing_set_gateway_limit(struct pacing *p, size_t most)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    p->gateway = most;
+    grant_all(p);
     (void)pthread_mutex_unlock(&p->lock);
 }
 

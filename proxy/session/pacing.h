@@ -55,6 +55,9 @@ void pacing_destroy(struct pacing *p);
  * granted). */
 void pacing_set_limits(struct pacing *p, size_t per_origin, size_t queue_max);
 
+/* The limit of the one that is no origin but all upstreams of the gateway: host "", port 0. */
+void pacing_set_gateway_limit(struct pacing *p, size_t most);
+
 /*
  * OUTCOME_OK: the ticket holds a place. OUTCOME_PENDING: it waits; pacing_collect() will hand it
  * out. OUTCOME_UPSTREAM_LIMIT (there is no queue), OUTCOME_QUEUE_FULL or OUTCOME_NO_MEMORY: it

@@ -1,5 +1,6 @@
 /*
- * parent.h - one next-hop proxy as it is written down: protocol, host, port, priority, password.
+ * parent.h - one next hop as it is written down: protocol, host, port, priority, password. Of the
+ * gateway it is an origin, else a proxy.
  *
  * A value; knows no socket and no list. Any thread.
  */
@@ -23,6 +24,7 @@ struct parent {
     unsigned priority;                           /* the lowest is asked first */
     char label[PARENT_LABEL_MAX];                /* "http://host:port": for people, and as a key */
     char authorization[CREDENTIALS_PRINTED_MAX]; /* value of Proxy-Authorization; "": none */
+    char authority[PARENT_LABEL_MAX];            /* of an origin: value of Host */
 };
 
 /*

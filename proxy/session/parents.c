@@ -14,11 +14,13 @@ struct record {
     _Atomic uint64_t results[PARENT_RESULT_COUNT];
     _Atomic uint64_t connect_us, answer_us, good_ms, bad_ms;
     atomic_bool troubled; /* was told to be broken: told once, and once when it is over */
+    atomic_bool down;     /* parents_tell() */
 };
 
 struct parents {
     atomic_uint refs;
     struct parents_options options;
+    atomic_size_t turn;             /* of origins: where the next one begins */
     struct prefix *direct_networks; /* owned */
     size_t count;
     struct parent parent[PARENTS_MAX];
@@ -137,24 +139,50 @@ static const char *const result_labels[PARENT_RESULT_COUNT] = {
 #undef PARENT_RESULT_LABEL
 };
 
-int parents_print(struct buf *out, const struct parents *p)
+/* What people call them. */
+static const char *noun(const struct parents *p)
 {
-    int rc =
-        buf_add_str(out, "# HELP certferry_parent_attempts_total Attempts at each parent proxy "
-                         "of the present list, by what came of them.\n"
-                         "# TYPE certferry_parent_attempts_total counter\n");
+    return p->options.origins ? "upstream" : "parent proxy";
+}
+
+static int print_attempts(struct buf *out, const struct parents *p)
+{
+    bool origins = p->options.origins;
+    const char *label = origins ? "upstream" : "parent";
+    const char *name =
+        origins ? "certferry_upstream_attempts_total" : "certferry_parent_attempts_total";
+    int rc = buf_printf(out,
+                        "# HELP %s Attempts at each %s of the present list, by what came of "
+                        "them.\n"
+                        "# TYPE %s counter\n",
+                        name, noun(p), name);
     for (size_t i = 0; i < p->count; i++) {
         struct parent_report report;
         parents_report(p, i, &report);
         for (unsigned k = 0; k < PARENT_RESULT_COUNT && rc == 0; k++) {
             if (report.results[k] > 0 || k == PARENT_OK)
-                rc = buf_printf(
-                    out,
-                    "certferry_parent_attempts_total{parent=\"%s\",result=\"%s\"} %" PRIu64 "\n",
-                    p->parent[i].label, result_labels[k], report.results[k]);
+                rc = buf_printf(out, "%s{%s=\"%s\",result=\"%s\"} %" PRIu64 "\n", name, label,
+                                p->parent[i].label, result_labels[k], report.results[k]);
         }
     }
     return rc;
+}
+
+static int print_up(struct buf *out, const struct parents *p)
+{
+    int rc = buf_add_str(out, "# HELP certferry_upstream_up Whether the gateway's upstream is "
+                              "neither broken nor down.\n"
+                              "# TYPE certferry_upstream_up gauge\n");
+    for (size_t i = 0; i < p->count && rc == 0; i++)
+        rc = buf_printf(out, "certferry_upstream_up{upstream=\"%s\"} %d\n", p->parent[i].label,
+                        !atomic_load(&p->record[i].down) && !atomic_load(&p->record[i].troubled));
+    return rc;
+}
+
+int parents_print(struct buf *out, const struct parents *p)
+{
+    int rc = print_attempts(out, p);
+    return rc == 0 && p->options.origins ? print_up(out, p) : rc;
 }
 
 static void tell_trouble(const struct parents *p, struct record *r, size_t i,
@@ -169,8 +197,20 @@ static void tell_trouble(const struct parents *p, struct record *r, size_t i,
                  "upstream.credentials.file and reload; others are asked first meanwhile",
                  label);
     else
-        log_line(LOG_WARNING, "parent proxy %s is broken (%s%s%s); others are asked first", label,
+        log_line(LOG_WARNING, "%s %s is broken (%s%s%s); others are asked first", noun(p), label,
                  result_labels[result], detail[0] != '\0' ? ": " : "", detail);
+}
+
+void parents_tell(struct parents *p, size_t i, bool down, const char *detail)
+{
+    assert(i < p->count);
+    if (atomic_exchange(&p->record[i].down, down) == down)
+        return;
+    if (down)
+        log_line(LOG_WARNING, "%s %s is down (%s); others are asked first", noun(p),
+                 p->parent[i].label, detail);
+    else
+        log_line(LOG_NOTICE, "%s %s is up again", noun(p), p->parent[i].label);
 }
 
 /* ---- one worker's memory ---- */
@@ -200,18 +240,32 @@ void parents_use_list(struct parents_use *u, struct parents *list)
     parents_unref(old.list);
 }
 
+static bool may_be_asked(struct parents_use *u, const struct parents *list, size_t i,
+                         uint64_t now_ms)
+{
+    if (atomic_load_explicit(&list->record[i].down, memory_order_relaxed))
+        return false;
+    if (u->list != list || u->memory[i].failures == 0)
+        return true;
+    if (now_ms < u->memory[i].avoid_until_ms)
+        return false;
+    /* The others go on avoiding it until it is known how this one fares. */
+    u->memory[i].avoid_until_ms = now_ms + list->options.attempt_ms;
+    return true;
+}
+
 bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, uint64_t now_ms,
                   size_t *i)
 {
     size_t last_resort = list->count;
-    for (*i = 0; *i < list->count; (*i)++) {
+    size_t first =
+        list->options.origins && list->count > 0 ? atomic_load(&list->turn) % list->count : 0;
+    for (size_t k = 0; k < list->count; k++) {
+        *i = (first + k) % list->count;
         if ((tried >> *i & 1) != 0)
             continue;
-        if (u->list != list || u->memory[*i].failures == 0)
-            return true;
-        if (now_ms >= u->memory[*i].avoid_until_ms) {
-            /* The others go on avoiding it until it is known how this one fares. */
-            u->memory[*i].avoid_until_ms = now_ms + list->options.attempt_ms;
+        if (may_be_asked(u, list, *i, now_ms)) {
+            atomic_store(&list->turn, *i + 1);
             return true;
         }
         if (last_resort == list->count)
@@ -271,7 +325,7 @@ void parents_note(struct parents_use *u, struct parents *list, size_t i, enum pa
         tell_trouble(list, r, i, result, detail);
     else if (!doubtful && atomic_load_explicit(&r->troubled, memory_order_relaxed) &&
              atomic_exchange(&r->troubled, false))
-        log_line(LOG_NOTICE, "parent proxy %s works again", list->parent[i].label);
+        log_line(LOG_NOTICE, "%s %s works again", noun(list), list->parent[i].label);
 }
 
 void parents_note_times(struct parents *list, size_t i, uint64_t connect_us, uint64_t answer_us)

@@ -1,9 +1,10 @@
 /*
- * parents.h - the next-hop proxies of an exchange: an ordered, immutable, counted list; what has
- * become of the attempts at each; and each worker's memory of which are broken now.
+ * parents.h - the next hops of an exchange: an ordered, immutable, counted list; what has become of
+ * the attempts at each; and each worker's memory of which are broken now.
  *
- * The configuration fills such a list (upstream.proxies), the agent another, from its roster. Knows
- * no socket and no session. Filling: one thread, before the list is shared. The list is then
+ * The configuration fills such a list with parent proxies (upstream.proxies), the agent another,
+ * from its roster; a third one has the upstreams of the gateway, which are origins and take turns.
+ * Knows no socket and no session. Filling: one thread, before the list is shared. The list is then
  * constant and its counts are atomic: any thread. struct parents_use: loop thread only.
  */
 #ifndef CERTFERRY_SESSION_PARENTS_H
@@ -43,6 +44,8 @@ enum parent_result {
 struct parents;
 
 struct parents_options {
+    bool origins;            /* servers, not proxies: each begins where the one before ended */
+    unsigned attempts_max;   /* origins: in all for one exchange */
     uint64_t attempt_ms;     /* for one parent: look-up, connection and its answer to CONNECT */
     uint64_t retry_after_ms; /* a broken one is avoided so long; doubled each further time */
     uint64_t retry_max_ms;   /* but not longer than this */
@@ -88,7 +91,13 @@ void parents_report(const struct parents *p, size_t i, struct parent_report *out
  */
 enum { PARENT_DOUBTS = 3 };
 
-/* Metrics by parent and result. 0, -ENOBUFS or -ENOMEM. */
+/*
+ * The word of somebody who asks each again and again whether it is there: one that is not is asked
+ * last. Any thread.
+ */
+void parents_tell(struct parents *p, size_t i, bool down, const char *detail);
+
+/* Metrics by parent and result; of origins also whether they are up. 0, -ENOBUFS or -ENOMEM. */
 int parents_print(struct buf *out, const struct parents *p);
 
 /* One worker's use of the list in force. All zero: none, everything goes direct. */
@@ -107,11 +116,11 @@ struct parents_use {
 void parents_use_list(struct parents_use *u, struct parents *list);
 
 /*
- * The parent to ask next: the first that is neither in `tried` (a bit each) nor avoided at
- * `now_ms`; if there is none, the first that is not in `tried`, broken or not. One whose time is
- * over is given to one exchange only until that one's result is known, or an attempt's time has
- * passed. False: all are in `tried`. `list` may be an older one than that in force: then nothing is
- * remembered.
+ * The parent to ask next: the first (of origins: behind the one that was picked last by anybody)
+ * that is neither in `tried` (a bit each) nor down nor avoided at `now_ms`; if there is none, the
+ * first that is not in `tried`, broken or not. One whose time is over is given to one exchange only
+ * until that one's result is known, or an attempt's time has passed. False: all are in `tried`.
+ * `list` may be an older one than that in force: then nothing is remembered.
  */
 bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, uint64_t now_ms,
                   size_t *i);

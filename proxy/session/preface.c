@@ -7,16 +7,43 @@
 #include "proxy/base/clock.h"
 #include "proxy/wire/proxy_header.h"
 
+enum outcome preface_judge(const struct session *s)
+{
+    const struct door_options *door = session_door(s);
+    if (door->client_count == 0)
+        return policy_client(s->ctx->options->policy, &s->record.client);
+    struct addr plain = s->record.client;
+    addr_unmap(&plain); /* a listener for both families shows IPv4 so */
+    return prefix_match_any(door->clients, door->client_count, &plain) ? OUTCOME_OK
+                                                                       : OUTCOME_CLIENT_DENIED;
+}
+
 /* The client's address is known: the rules first, then its limit. */
 static enum outcome judge_client(struct session *s)
 {
     const struct addr *client = &s->record.client;
-    enum outcome verdict = policy_client(s->ctx->options->policy, client);
+    enum outcome verdict = preface_judge(s);
     if (verdict != OUTCOME_OK || s->verdict != OUTCOME_OK)
         return verdict != OUTCOME_OK ? verdict : s->verdict;
     verdict = admission_enter_client(s->ctx->admission, client);
     s->counted_client = verdict == OUTCOME_OK;
     return verdict;
+}
+
+/* False: too many hear now that they are turned away; this one is to be closed. */
+static bool may_hear_of_it(struct session *s)
+{
+    if (!admission_crowded(s->ctx->admission))
+        return true;
+    metrics_add(s->ctx->metrics, METRIC_REFUSALS_DROPPED, 1);
+    return false;
+}
+
+bool preface_turn_away(struct session *s, enum outcome why)
+{
+    s->verdict = why;
+    admission_turn_away(s->ctx->admission);
+    return may_hear_of_it(s);
 }
 
 /*
@@ -31,10 +58,7 @@ static bool come_in(struct session *s)
         return true;
     if (had_place)
         admission_turn_away(s->ctx->admission);
-    if (!admission_crowded(s->ctx->admission))
-        return true;
-    metrics_add(s->ctx->metrics, METRIC_REFUSALS_DROPPED, 1);
-    return false;
+    return may_hear_of_it(s);
 }
 
 bool preface_begin(struct session *s)
@@ -57,9 +81,26 @@ void preface_leave(struct session *s)
     admission_leave(s->ctx->admission, s->verdict == OUTCOME_OK);
 }
 
+/*
+ * TLS of ours begins behind the header, and OpenSSL reads from the socket: nothing behind it may be
+ * taken with it.
+ */
+static bool only_looks(const struct session *s)
+{
+    return buf_len(&s->in) == 0 && session_first_state(s) == SESSION_HANDSHAKE;
+}
+
+static void drop_header(struct session *s, size_t octets)
+{
+    if (buf_len(&s->in) > 0)
+        buf_consume(&s->in, octets);
+    else /* all of it waits there */
+        (void)stream_receive(&s->client, s->ctx->scratch, octets);
+}
+
 static void take_header(struct session *s, const struct proxy_header *h)
 {
-    buf_consume(&s->in, h->size);
+    drop_header(s, h->size);
     if (!h->local)
         s->record.client = h->source;
     /* A health check ends here, and is no event. */
@@ -78,7 +119,8 @@ static void take_header(struct session *s, const struct proxy_header *h)
         request_ready(s);
 }
 
-static void look_at_header(struct session *s)
+/* False: there is more to come. */
+static bool look_at_header(struct session *s, const char *data, size_t len)
 {
     struct proxy_header h;
     const char *why = "";
@@ -86,9 +128,9 @@ static void look_at_header(struct session *s)
         s->record.active = true;
         s->record.started_us = clock_us();
     }
-    switch (proxy_header_parse(&h, buf_head(&s->in), buf_len(&s->in), &why)) {
+    switch (proxy_header_parse(&h, data, len, &why)) {
     case PROXY_HEADER_MORE:
-        break;
+        return false;
     case PROXY_HEADER_MALFORMED:
         session_refuse(s, OUTCOME_PROXY_HEADER_MALFORMED, span_of(why));
         break;
@@ -96,13 +138,28 @@ static void look_at_header(struct session *s)
         take_header(s, &h);
         break;
     }
+    return true;
+}
+
+static void peek_at_header(struct session *s)
+{
+    ssize_t n = stream_peek(&s->client, s->ctx->scratch, PROXY_HEADER_MAX + 1);
+    if (n == -EAGAIN)
+        return;
+    if (n <= 0)
+        session_close(s, n == 0 ? OUTCOME_CLIENT_LEFT : OUTCOME_CLIENT_RESET);
+    else if (!look_at_header(s, s->ctx->scratch, (size_t)n))
+        s->client.can_read = false; /* the next octet makes an edge */
 }
 
 void preface_ready(struct session *s)
 {
     while (s->state == SESSION_PREFACE && s->client.can_read) {
-        if (!session_receive(s))
+        if (only_looks(s))
+            peek_at_header(s);
+        else if (session_receive(s))
+            (void)look_at_header(s, buf_head(&s->in), buf_len(&s->in));
+        else
             break;
-        look_at_header(s);
     }
 }

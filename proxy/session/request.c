@@ -78,6 +78,7 @@ static void note_request(struct session *s, const struct head *head, const struc
     else if (r->target.host.len > 0)
         access_record_text(&record->host, r->target.host);
     record->port = r->target.port;
+    record->would = r->would;
     record->protocol = r->class.protocol;
     record->operation = r->class.operation;
 }
@@ -108,14 +109,31 @@ static void follow_route(struct session *s, const struct head *head, struct rout
     }
 }
 
+/* What the gateway behind this door makes of it; a reload may have taken its upstreams away. */
+static void decide_gateway(struct session *s, const struct head *head, struct route *r)
+{
+    const struct session_options *o = s->ctx->options;
+    if (o->gateway != NULL && gateway_is_safe(s))
+        gateway_decide(r, head, o->gateway, span_of(o->name));
+    else
+        *r = (struct route){
+            .kind = ROUTE_REFUSE, .refusal = OUTCOME_UPSTREAM_NONE, .class = {PROTOCOL_OTHER, ""}};
+}
+
 static void begin_request(struct session *s, const struct head *head)
 {
     const struct session_options *o = s->ctx->options;
+    bool gateway = s->door == DOOR_GATEWAY || s->door == DOOR_REDIRECT;
     struct route r;
-    route_decide(&r, head, o->policy, span_of(o->name));
+    if (gateway)
+        decide_gateway(s, head, &r);
+    else
+        route_decide(&r, head, session_policy(s), span_of(o->name));
     note_request(s, head, &r);
     s->scanned = 0;
-    if (!needs_login(&r) || login_check(s, head, &r))
+    if (s->door == DOOR_REDIRECT)
+        gateway_redirect(s, head);
+    else if (gateway || !needs_login(&r) || login_check(s, head, &r))
         follow_route(s, head, &r);
     body_release(&r.body);
 }
@@ -138,10 +156,14 @@ static void parse_head(struct session *s)
     begin_head(s);
     enum outcome verdict = s->verdict;
     if (verdict == OUTCOME_OK) /* clients.allow may have changed since the last request */
-        verdict = policy_client(s->ctx->options->policy, &s->record.client);
+        verdict = preface_judge(s);
+    if (verdict == OUTCOME_OK)
+        verdict = handshake_judge(s);
+    if (verdict == OUTCOME_OK)
+        verdict = role_check(s);
     if (verdict != OUTCOME_OK) {
         char text[ADDR_TEXT_MAX];
-        session_refuse(s, verdict, span_of(addr_print(&s->record.client, text)));
+        session_refuse(s, verdict, role_detail(s, verdict, text));
         return;
     }
     enum head_result result = head_parse(&head, HEAD_REQUEST, buf_head(&s->in), buf_len(&s->in),

@@ -24,7 +24,9 @@ static void decide_host(struct route *r, const struct policy *policy)
     }
     r->named = true;
     enum outcome verdict = policy_request(policy, &r->host, r->target.port, r->class.protocol);
-    if (verdict != OUTCOME_OK)
+    if (verdict != OUTCOME_OK && policy_reports(policy))
+        r->would = verdict;
+    else if (verdict != OUTCOME_OK)
         refuse(r, verdict);
 }
 

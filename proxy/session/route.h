@@ -25,6 +25,7 @@ enum route_kind {
 struct route {
     enum route_kind kind;
     enum outcome refusal;
+    enum outcome would;   /* what a policy that only reports would refuse with; else OUTCOME_OK */
     const char *why;      /* static; what exactly is wrong, or NULL */
     struct target target; /* spans into the head */
     struct hostname

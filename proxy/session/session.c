@@ -21,7 +21,8 @@ enum {
 static const unsigned may_go[SESSION_STATE_COUNT] = {
     [SESSION_PREFACE] = BIT(SESSION_HEAD) | BIT(SESSION_HANDSHAKE) | BIT(SESSION_PEEK) |
                         BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
-    [SESSION_HANDSHAKE] = BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
+    [SESSION_HANDSHAKE] =
+        BIT(SESSION_HEAD) | BIT(SESSION_ANSWER) | BIT(SESSION_LINGER) | BIT(SESSION_CLOSING),
     [SESSION_PEEK] =
         BIT(SESSION_QUEUED) | BIT(SESSION_CONNECT) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_IDLE] = BIT(SESSION_HEAD) | BIT(SESSION_CLOSING),
@@ -34,14 +35,14 @@ static const unsigned may_go[SESSION_STATE_COUNT] = {
                         BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING) | BIT(SESSION_CONNECT) |
                         BIT(SESSION_PARENT),
     [SESSION_TRIAL] = BIT(SESSION_CONNECT) | BIT(SESSION_RELAY) | BIT(SESSION_CLOSING),
-    [SESSION_PARENT] = BIT(SESSION_TRIAL) | BIT(SESSION_EXCHANGE) | BIT(SESSION_CONNECT) |
-                       BIT(SESSION_HELLO) | BIT(SESSION_RELAY) | BIT(SESSION_ANSWER) |
-                       BIT(SESSION_CLOSING),
+    [SESSION_PARENT] = BIT(SESSION_PARENT) | BIT(SESSION_TRIAL) | BIT(SESSION_EXCHANGE) |
+                       BIT(SESSION_CONNECT) | BIT(SESSION_HELLO) | BIT(SESSION_RELAY) |
+                       BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_HELLO] =
         BIT(SESSION_TRIAL) | BIT(SESSION_RELAY) | BIT(SESSION_ANSWER) | BIT(SESSION_CLOSING),
     [SESSION_RELAY] = BIT(SESSION_CLOSING),
-    [SESSION_EXCHANGE] = BIT(SESSION_CONNECT) | BIT(SESSION_ANSWER) | BIT(SESSION_IDLE) |
-                         BIT(SESSION_LINGER) | BIT(SESSION_CLOSING),
+    [SESSION_EXCHANGE] = BIT(SESSION_CONNECT) | BIT(SESSION_PARENT) | BIT(SESSION_ANSWER) |
+                         BIT(SESSION_IDLE) | BIT(SESSION_LINGER) | BIT(SESSION_CLOSING),
     [SESSION_ANSWER] = BIT(SESSION_LINGER) | BIT(SESSION_IDLE) | BIT(SESSION_CLOSING),
     [SESSION_LINGER] = BIT(SESSION_CLOSING),
     [SESSION_CLOSING] = 0,
@@ -54,16 +55,20 @@ static uint64_t patience_ms(const struct session *s, enum session_state state)
     const struct session_options *o = s->ctx->options;
     switch (state) {
     case SESSION_IDLE:
-        return o->keepalive_ms;
+        return session_idle_ms(s, o->keepalive_ms);
     case SESSION_PREFACE:
     case SESSION_HEAD:
         /* Who is turned away has no right to the time of others. */
         return s->verdict == OUTCOME_OK || o->head_ms < o->linger_ms ? o->head_ms : o->linger_ms;
     case SESSION_HANDSHAKE:
-        return session_door(s)->handshake_ms;
+        return s->verdict == OUTCOME_OK || session_door(s)->handshake_ms < o->linger_ms
+                   ? session_door(s)->handshake_ms
+                   : o->linger_ms;
     case SESSION_QUEUED:
-        return o->queue_ms;
+        return session_door(s)->queue_ms > 0 ? session_door(s)->queue_ms : o->queue_ms;
     case SESSION_PEEK:
+        /* Who is turned away has no right to the time of others. */
+        return s->verdict == OUTCOME_OK || o->hello_ms < o->linger_ms ? o->hello_ms : o->linger_ms;
     case SESSION_HELLO:
         return o->hello_ms;
     case SESSION_TRIAL:
@@ -71,7 +76,7 @@ static uint64_t patience_ms(const struct session *s, enum session_state state)
         return o->tunnel_idle_ms;
     case SESSION_EXCHANGE:
     case SESSION_ANSWER:
-        return o->body_ms;
+        return session_idle_ms(s, o->body_ms);
     case SESSION_LINGER:
         return o->linger_ms;
     default:
@@ -110,6 +115,7 @@ void session_tell(struct session *s, enum outcome why)
         return;
     r->outcome = why;
     metrics_count(&s->ctx->metrics->exchanges[r->protocol][why], 1);
+    role_count(s, why);
     if (s->ctx->options->access_log)
         access_log_write(s->ctx->access_log, r, s->ctx->worker);
     access_record_reset(r);
@@ -182,9 +188,12 @@ void session_close(struct session *s, enum outcome why)
     buf_release(&s->in);
     buf_release(&s->out);
     access_record_reset(&s->record);
+    free(s->identity);
+    s->identity = NULL;
     session_go(s, SESSION_CLOSING);
     list_remove(&s->node);
     metrics_add(s->ctx->metrics, METRIC_CLOSED, 1);
+    role_leave(s);
     preface_leave(s);
     free_if_left(s);
 }
@@ -297,13 +306,21 @@ void session_send_answer(struct session *s)
  */
 static bool speaks_http(const struct session *s)
 {
-    return s->door != DOOR_PASSTHROUGH &&
-           (session_door(s)->tls == NULL || s->client.layer != NULL) &&
-           s->state != SESSION_HANDSHAKE;
+    return s->plain || (s->door != DOOR_PASSTHROUGH &&
+                        (session_door(s)->tls == NULL || s->client.layer != NULL) &&
+                        s->state != SESSION_HANDSHAKE);
 }
 
+/* docs/doors.md has the table. No server stands for a name that is not allowed or does not exist.
+ */
 static enum tls_alert alert_for(enum outcome why)
 {
+    if (why == OUTCOME_HOST_DENIED || why == OUTCOME_DNS_NOT_FOUND)
+        return TLS_ALERT_UNRECOGNIZED_NAME;
+    if (why == OUTCOME_HELLO_NOT_TLS || why == OUTCOME_HELLO_MALFORMED)
+        return TLS_ALERT_DECODE_ERROR;
+    if (why == OUTCOME_SNI_MISSING) /* RFC 8446 section 9.2 */
+        return TLS_ALERT_MISSING_EXTENSION;
     switch (outcome_info(why)->status) {
     case 403:
     case 429:
@@ -505,7 +522,7 @@ void session_accept(struct session_context *ctx, enum door_kind door, int fd,
     s->record.door = door;
     s->record.client = *client;
     addr_unmap(&s->record.client);
-    access_record_reset(&s->record);
+    s->record.operation = ""; /* the rest of it is zero, as the memory is */
     s->serial = ++ctx->accepted;
     buf_init(&s->in, input_max(ctx));
     buf_init(&s->out, CONTROL_ANSWER_MAX + 4096);
@@ -531,14 +548,14 @@ void session_accept(struct session_context *ctx, enum door_kind door, int fd,
     session_leave(s);
 }
 
-void session_drain_all(struct session_context *ctx)
+void session_drain_all(struct session_context *ctx, bool patient)
 {
     ctx->draining = true;
     LIST_EACH_SAFE (at, after, &ctx->sessions) {
         struct session *s = LIST_ITEM(at, struct session, node);
         bool silent = s->state == SESSION_PREFACE || s->state == SESSION_HEAD ||
                       s->state == SESSION_HANDSHAKE || s->state == SESSION_PEEK;
-        if (s->state == SESSION_IDLE || (silent && !s->record.active))
+        if (s->state == SESSION_IDLE || (silent && !s->record.active && !patient))
             session_close(s, OUTCOME_OK);
     }
 }

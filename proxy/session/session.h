@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "allowlist/policy.h"
+#include "allowlist/roles.h"
 #include "proxy/base/line_writer.h"
 #include "proxy/base/list.h"
 #include "proxy/base/metrics.h"
@@ -23,6 +24,9 @@
 #include "proxy/session/admission.h"
 #include "proxy/session/authentication.h"
 #include "proxy/session/door.h"
+#include "proxy/session/gateway.h"
+#include "proxy/session/identities.h"
+#include "proxy/session/loop_guard.h"
 #include "proxy/session/pacing.h"
 #include "proxy/session/parents.h"
 #include "proxy/session/upstream_pool.h"
@@ -32,7 +36,8 @@ enum session_sni { SESSION_SNI_MATCH, SESSION_SNI_STRICT, SESSION_SNI_OFF };
 
 /* Part of a snapshot: immutable while any worker uses it. All times in milliseconds. */
 struct session_options {
-    const struct policy *policy;
+    const struct policy *policy; /* the general one */
+    const struct roles *roles;   /* of clients with a certificate; NULL: there are none */
     struct head_limits head;
     size_t buffer_octets; /* limit.tunnel.buffer */
     uint64_t head_ms, keepalive_ms, response_ms, body_ms, hello_ms, tunnel_idle_ms, halfclosed_ms,
@@ -53,6 +58,8 @@ struct session_options {
     bool forwarded_for;
     char name[128]; /* ours in Via and Proxy-Status */
     struct door_options door[DOOR_COUNT];
+    const struct gateway_options
+        *gateway; /* of the gateway and its redirect; NULL: there is none */
 };
 
 struct session;
@@ -68,8 +75,11 @@ struct session_context {
     struct pacing *pacing;
     struct pacing_worker paced; /* this worker's place in it */
     struct authentication *authentication;
-    struct reach *reach;        /* what connects have come to; NULL: nobody asks */
-    struct parents_use parents; /* next hops in force, and which of them are broken */
+    struct identities *identities;
+    struct loop_guard *loop_guard;
+    struct reach *reach;          /* what connects have come to; NULL: nobody asks */
+    struct parents_use parents;   /* next hops in force, and which of them are broken */
+    struct parents_use upstreams; /* the same of the gateway */
     struct upstream_pool *pool;
     struct pipes *pipes;               /* NULL: all is copied */
     const struct control_facts *facts; /* what the own pages tell; see control.h */
@@ -96,8 +106,9 @@ void session_collect(struct session_context *ctx);
 /* The last session has ended: gives back what was kept for the next. */
 void session_forget_spares(struct session_context *ctx);
 
-/* Draining begins: idle connections end now, the others after their present exchange. */
-void session_drain_all(struct session_context *ctx);
+/* Draining begins: idle connections end now, the others after their present exchange. `patient`:
+ * those that have asked nothing yet may do so. */
+void session_drain_all(struct session_context *ctx, bool patient);
 
 /* The grace is over: everything ends. */
 void session_close_all(struct session_context *ctx);

@@ -1,7 +1,7 @@
 /*
  * session_impl.h - the session's struct and moves, for the files that play its parts: session.c
  * (life), preface.c, handshake.c, passthrough.c, request.c, login.c, upstream.c, next_hop.c,
- * trial.c, connect.c, forward*.c.
+ * trial.c, connect.c, forward*.c, gateway_door.c.
  *
  * Nobody else includes this. Loop thread only.
  */
@@ -46,10 +46,14 @@ struct session {
     struct list node; /* in ctx->sessions */
     enum session_state state;
     enum door_kind door;
-    unsigned busy;              /* entries from the loop that have not left yet */
-    enum outcome verdict;       /* of admission: not OK is told to the client once it speaks */
-    bool counted_client;        /* in admission, under its address */
-    bool keep;                  /* SESSION_ANSWER: go on with the next request afterwards */
+    unsigned busy;        /* entries from the loop that have not left yet */
+    enum outcome verdict; /* of admission: not OK is told to the client once it speaks */
+    bool counted_client;  /* in admission, under its address */
+    bool plain;           /* speaks HTTP where TLS was due: hears an answer all the same */
+    char *identity;       /* owned; of the client's certificate, "" where that has no such name;
+                             NULL: it showed none */
+    struct identities_place counted; /* under its role and identity */
+    bool keep;                       /* SESSION_ANSWER: go on with the next request afterwards */
     enum outcome login_verdict; /* on the present request's password; OUTCOME_PENDING: none yet */
     uint64_t serial;            /* of this worker's sessions */
     uint64_t exchanges;         /* requests so far */
@@ -60,7 +64,9 @@ struct session {
     struct pacing_ticket place;         /* among the connections to the origin */
     struct hostname *goal;              /* owned; SESSION_QUEUED: where to */
     uint64_t since_ms;                  /* uv_now() when SESSION_QUEUED or SESSION_RELAY began */
-    struct next_hop *hop;               /* the way is through a parent proxy; NULL: direct */
+    struct next_hop *hop;               /* the way is through a parent proxy, or to an upstream of
+                                           the gateway; NULL: direct */
+    struct loop_pass *pass;             /* a pass-through's hello is on its way; NULL: none */
     struct dial *dial;
     struct buf in;  /* from the client: a head, then what came behind it */
     struct buf out; /* to the client: our own answers */
@@ -74,6 +80,13 @@ struct session {
 static inline const struct door_options *session_door(const struct session *s)
 {
     return &s->ctx->options->door[s->door];
+}
+
+/* How long nothing may move: `ms`, unless the door has its own word on that. */
+static inline uint64_t session_idle_ms(const struct session *s, uint64_t ms)
+{
+    uint64_t own = session_door(s)->idle_ms;
+    return own > 0 ? own : ms;
 }
 
 /* The client is admitted: the state after SESSION_PREFACE. */
@@ -119,20 +132,60 @@ void session_next(struct session *s);
 /* preface.c: who the client is, and whether it may come in. */
 bool preface_begin(struct session *s); /* the first state; false: to be closed at once */
 void preface_ready(struct session *s);
-void preface_leave(struct session *s); /* gives back what admission has counted */
+void preface_leave(struct session *s);               /* gives back what admission has counted */
+enum outcome preface_judge(const struct session *s); /* its address: X.clients.allow */
+
+/* It may not come in after all. False: as role_enter(). */
+bool preface_turn_away(struct session *s, enum outcome why);
 
 /* handshake.c: TLS with the client, at a door that has it; then SESSION_HEAD. */
 void handshake_begin(struct session *s);
 void handshake_ready(struct session *s);
 void handshake_due(struct session *s);
 
+/* Its certificate, which a reload may have made another matter. The detail is told already. */
+enum outcome handshake_judge(struct session *s);
+
+/*
+ * role.c: NULL: the general rules; and the policy by which requests are judged. Both are of the
+ * present snapshot.
+ */
+const struct role *session_role(const struct session *s);
+const struct policy *session_policy(const struct session *s);
+
+/* What the policy's word on a request comes to: OUTCOME_OK where the role only reports, and the
+ * record then tells what it would have been. */
+enum outcome role_verdict(struct session *s, enum outcome verdict);
+
+/* Before each request: whether the client has a role if it needs one, and a place among those who
+ * have it. */
+enum outcome role_check(struct session *s);
+
+/* The same once, before the first, as soon as `identity` is known; the client hears of a refusal
+ * when it speaks. False: too many hear of one now; this one is to be closed. */
+bool role_enter(struct session *s);
+void role_count(const struct session *s, enum outcome why); /* an exchange has ended so */
+void role_leave(struct session *s);                         /* gives back what is counted */
+
+/* What a refusal of the client itself is about. May point into `text`. */
+struct span role_detail(const struct session *s, enum outcome why, char text[ADDR_TEXT_MAX]);
+
 /* passthrough.c: from a ClientHello to the host it names. */
 void passthrough_ready(struct session *s);
 void passthrough_due(struct session *s);
+void passthrough_release(struct session *s); /* harmless when nothing is on its way */
 
 /* request.c: from octets to a head to what is done with it. */
 void request_ready(struct session *s); /* IDLE or HEAD */
 void request_again(struct session *s); /* the head in `in` once more, its password checked */
+
+/* gateway_door.c: what the gateway adds to a request on its way up, which is written to `up`. 0 or
+ * a negative errno. And the redirect to it. */
+int gateway_write_head(struct session *s, const struct head *head, const struct route *r);
+void gateway_redirect(struct session *s, const struct head *head);
+
+/* False: plain HTTP to an address that is not the machine's own, which a reload has made so. */
+bool gateway_is_safe(const struct session *s);
 
 /* Whether another request may follow on this connection (RFC 9112 section 9.3; our own limits). */
 bool request_persists(const struct session *s, const struct head *head);
@@ -180,6 +233,11 @@ void next_hop_note(struct session *s, enum parent_result result, const char *det
 bool next_hop_another(struct session *s);
 bool next_hop_has_more(const struct session *s);
 
+/* next_hop_origin.c: true: the dial waits for a while; then it is made again. Whether the next hop
+ * is an upstream of the gateway. */
+bool next_hop_pauses(struct session *s);
+bool next_hop_is_origin(const struct session *s);
+
 void next_hop_restart(struct session *s); /* the next attempts have the whole time again */
 uint64_t next_hop_attempt_ms(const struct session *s);
 void next_hop_release(struct session *s); /* harmless when there is none */
@@ -198,6 +256,7 @@ void session_leave(struct session *s);
 
 /* connect.c: CONNECT from its route to the end of its tunnel. */
 void connect_begin(struct session *s, const struct head *head, const struct route *r);
+bool connect_collect(struct session *s); /* what the client sends early; false: it has ended */
 void connect_established(struct session *s);
 void connect_relay(struct session *s); /* the tunnel may begin: nothing is to be asked any more */
 void connect_ready(struct session *s); /* a stream is ready in QUEUED, CONNECT, PARENT, HELLO or

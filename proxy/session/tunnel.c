@@ -6,6 +6,7 @@
 enum {
     TURN_RECEIVES = 16,        /* of one way in one turn: 1 MiB with the default buffer */
     TURN_OCTETS = 1024 * 1024, /* the same when they are spliced */
+    RECORD_OCTETS = 16 * 1024, /* of TLS at most (RFC 8446 section 5.1) */
     RUSH_KIB = 16 * 1024,      /* spliced so far: this may be a rush */
     GATHER_OCTETS = 512 * 1024 /* while it lasts, so many are moved at once */
 };
@@ -109,6 +110,17 @@ static void way_end(struct tunnel_way *w, ssize_t n, bool *from_broke)
     *from_broke = n < 0;
 }
 
+/* So much at once says that more waits: one TLS record is all that a receive from a layer gives. */
+static size_t full_receive(const struct stream *from, size_t size)
+{
+    return from->layer == NULL || size < RECORD_OCTETS ? size : RECORD_OCTETS;
+}
+
+static bool can_splice(const struct tunnel *t, const struct stream *from, const struct stream *to)
+{
+    return t->pipes != NULL && stream_splices_in(from) && stream_splices_out(to);
+}
+
 /*
  * A sender in a rush is looked at less often, which saves a third of the cost. What it pays: when
  * it pauses without its FIN, the last octets wait 10 ms at most. That ends the rush, and RUSH_KIB
@@ -116,7 +128,7 @@ static void way_end(struct tunnel_way *w, ssize_t n, bool *from_broke)
  */
 static void note_fill(struct tunnel_way *w, struct stream *from, size_t octets)
 {
-    if (from->gathers)
+    if (from->gathers || from->layer != NULL) /* a layer's records are no octets of the socket */
         return;
     w->spliced_kib = (uint16_t)(w->spliced_kib + octets / 1024);
     if (w->spliced_kib < RUSH_KIB)
@@ -135,18 +147,20 @@ static void go_on_gathering(const struct tunnel_way *w, struct stream *from)
     from->late = false;
 }
 
-/* One fill of a pipe and its drain. False: nothing more can move now. */
+/* One fill of a pipe and its drain. False: nothing more can move now. What cannot be spliced is
+ * copied the next time. */
 static bool way_splice(struct tunnel *t, struct tunnel_way *w, struct stream *from,
                        struct stream *to, size_t size, bool *from_broke, bool *to_broke)
 {
     ssize_t n = pipe_fill(w->pipe, from);
     if (n <= 0) {
         give_pipe(t, w);
-        if (n != -EAGAIN)
+        w->bulk = n != -EINVAL;
+        if (n != -EAGAIN && n != -EINVAL)
             way_end(w, n, from_broke);
         return n != -EAGAIN;
     }
-    w->bulk = (size_t)n >= size;
+    w->bulk = (size_t)n >= full_receive(from, size);
     note_fill(w, from, (size_t)n);
     *to_broke = !way_drain(t, w, to);
     return !*to_broke;
@@ -156,7 +170,7 @@ static bool way_splice(struct tunnel *t, struct tunnel_way *w, struct stream *fr
 static bool way_step(struct tunnel *t, struct tunnel_way *w, struct stream *from, struct stream *to,
                      char *scratch, size_t size, bool *from_broke, bool *to_broke)
 {
-    if (w->bulk && t->pipes != NULL && (w->pipe = pipes_take(t->pipes)) != NULL)
+    if (w->bulk && can_splice(t, from, to) && (w->pipe = pipes_take(t->pipes)) != NULL)
         return way_splice(t, w, from, to, size, from_broke, to_broke);
     ssize_t n = stream_receive(from, scratch, size);
     if (n == -EAGAIN)
@@ -165,7 +179,7 @@ static bool way_step(struct tunnel *t, struct tunnel_way *w, struct stream *from
         way_end(w, n, from_broke);
         return true;
     }
-    w->bulk = (size_t)n == size;
+    w->bulk = (size_t)n >= full_receive(from, size);
     size_t taken;
     if (!way_send(w, to, scratch, (size_t)n, &taken)) {
         *to_broke = true;

@@ -49,14 +49,24 @@ static void end_wait(struct session *s)
     metrics_add(s->ctx->metrics, METRIC_QUEUE_WAITED_MS, uv_now(s->ctx->net.loop) - s->since_ms);
 }
 
+static bool is_paced(const struct session *s)
+{
+    const struct session_options *o = s->ctx->options;
+    if (next_hop_is_origin(s))
+        return o->gateway != NULL && o->gateway->connections_max > 0;
+    return o->paced;
+}
+
 void upstream_seek(struct session *s, const struct hostname *host)
 {
     struct session_context *ctx = s->ctx;
     enum outcome verdict = OUTCOME_OK;
     assert(!s->placed);
-    if (ctx->options->paced) {
-        verdict = pacing_enter(ctx->pacing, &s->place, &ctx->paced, host->text, s->record.port,
-                               &s->record.client);
+    if (is_paced(s)) {
+        /* All upstreams of the gateway are one: `host` is empty then. */
+        uint16_t port = next_hop_is_origin(s) ? 0 : s->record.port;
+        verdict =
+            pacing_enter(ctx->pacing, &s->place, &ctx->paced, host->text, port, &s->record.client);
         s->placed = verdict == OUTCOME_OK || verdict == OUTCOME_PENDING;
     }
     if (verdict == OUTCOME_OK)
@@ -64,7 +74,7 @@ void upstream_seek(struct session *s, const struct hostname *host)
     else if (verdict == OUTCOME_PENDING)
         wait_in_queue(s, host);
     else
-        session_refuse(s, verdict, span_of(host->text));
+        session_refuse(s, verdict, session_host(s));
 }
 
 void session_collect(struct session_context *ctx)
@@ -92,6 +102,7 @@ void upstream_release(struct session *s)
     s->dial = NULL;
     stream_close(&s->origin);
     next_hop_release(s);
+    passthrough_release(s);
     end_wait(s);
     if (s->placed)
         pacing_leave(s->ctx->pacing, &s->place);
@@ -106,7 +117,7 @@ static enum outcome on_guard(void *arg, const struct addr *address)
     struct session *s = arg;
     const char *range = NULL;
     char text[ADDR_TEXT_MAX], detail[256];
-    enum outcome verdict = policy_address(s->ctx->options->policy, address, &range);
+    enum outcome verdict = policy_address(session_policy(s), address, &range);
     if (verdict != OUTCOME_OK) {
         (void)snprintf(detail, sizeof detail, "%s (%s)", addr_print(address, text),
                        range != NULL ? range : "");
@@ -149,7 +160,7 @@ static void note_reach(const struct session *s, enum outcome outcome)
     if (s->hop != NULL) {
         host = next_hop_parent(s)->host.text;
         goal.port = next_hop_parent(s)->port;
-        goal.parent = true;
+        goal.parent = s->door != DOOR_GATEWAY;
     }
     if (s->ctx->reach == NULL || host == NULL)
         return;
@@ -186,6 +197,8 @@ static void on_dialled(void *arg, const struct dial_result *result)
 
 void upstream_dial(struct session *s, const struct hostname *host)
 {
+    if (s->hop != NULL && next_hop_pauses(s))
+        return;
     struct dial_options options = s->ctx->options->dial;
     struct dial_request request = {
         .port = s->record.port,

@@ -9,10 +9,10 @@
 struct idle {
     struct list node; /* youngest last */
     struct upstream_pool *pool;
-    struct poll_slot slot;
+    struct stream stream;
     struct deadline deadline;
-    int fd;
     uint16_t port;
+    bool gateway;
     uint64_t user;
     struct upstream_idle what;
     char host[];
@@ -25,23 +25,41 @@ struct upstream_pool {
     size_t count;
 };
 
-/* The one way out; `fd` is closed here unless it was moved elsewhere (then -1). */
+/* Nothing waits to be read: neither a FIN nor octets whose event has not been delivered yet. */
+static bool is_quiet(const struct stream *s)
+{
+    char octet;
+    return recv(s->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* The same inside TLS, which may hold octets back, or take some that are its own affair. */
+static bool is_quiet_inside(struct stream *s)
+{
+    char octet;
+    return stream_receive(s, &octet, 1) == -EAGAIN;
+}
+
+static bool is_usable(struct stream *s)
+{
+    return s->layer != NULL ? is_quiet_inside(s) : is_quiet(s);
+}
+
+/* The one way out; the stream is closed here unless it was moved elsewhere. */
 static void idle_free(struct idle *i)
 {
-    if (i->fd >= 0) {
-        poller_remove(i->pool->net.poller, &i->slot, i->fd);
-        (void)close(i->fd);
-    }
+    stream_close(&i->stream);
     deadline_clear(i->pool->net.deadlines, &i->deadline);
     list_remove(&i->node);
     i->pool->count--;
     free(i);
 }
 
-static void on_idle_ready(struct poll_slot *slot, unsigned events)
+static void on_idle_ready(struct stream *s)
 {
-    if (events & (POLL_READABLE | POLL_FIN | POLL_BROKEN))
-        idle_free(LIST_ITEM(slot, struct idle, slot));
+    bool told = s->can_read || s->fin_seen || s->broken;
+    /* A layer is told of everything, also of room to send. */
+    if (told && (s->layer == NULL || !is_quiet_inside(s)))
+        idle_free(LIST_ITEM(s, struct idle, stream));
 }
 
 static void on_idle_due(struct deadline *d)
@@ -79,7 +97,7 @@ void upstream_pool_reload(struct upstream_pool *p, const struct upstream_pool_op
 
 static bool leads_to(const struct idle *i, const struct upstream_key *key)
 {
-    return i->port == key->port && strcmp(i->host, key->host) == 0;
+    return i->port == key->port && i->gateway == key->gateway && strcmp(i->host, key->host) == 0;
 }
 
 /* Makes room for one more to this host. False: none is to be kept. */
@@ -104,11 +122,17 @@ static bool make_room(struct upstream_pool *p, const struct upstream_key *key)
     return true;
 }
 
-/* Nothing waits to be read: neither a FIN nor octets whose event has not been delivered yet. */
-static bool is_quiet(int fd)
+/* An open stream changes hands; `from` is not open afterwards. */
+static void move(struct stream *to, struct stream *from, struct poller *poller, unsigned events)
 {
-    char octet;
-    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    const struct stream_layer *layer = from->layer;
+    void *state = from->layer_state;
+    stream_adopt(to, poller, &from->slot, from->fd, events);
+    to->layer = layer;
+    to->layer_state = state;
+    from->fd = -1;
+    from->layer = NULL;
+    from->layer_state = NULL;
 }
 
 void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
@@ -116,22 +140,21 @@ void upstream_pool_put(struct upstream_pool *p, const struct upstream_key *key,
 {
     size_t size = strlen(key->host) + 1;
     /* What the stream was told of before, the pool will not hear again. */
-    bool quiet =
-        !stream->fin_seen && !stream->broken && (!stream->can_read || is_quiet(stream->fd));
-    struct idle *i = quiet && make_room(p, key) ? calloc(1, sizeof *i + size) : NULL;
+    bool quiet = !stream->fin_seen && !stream->broken &&
+                 ((stream->layer == NULL && !stream->can_read) || is_usable(stream));
+    struct idle *i = quiet && make_room(p, key) ? malloc(sizeof *i + size) : NULL;
     if (i == NULL) {
         stream_close(stream);
         return;
     }
-    i->pool = p;
-    i->fd = stream->fd;
-    i->port = key->port;
-    i->user = key->user;
-    i->what = *what;
+    *i = (struct idle){.pool = p,
+                       .stream = {.on_ready = on_idle_ready, .fd = -1},
+                       .port = key->port,
+                       .gateway = key->gateway,
+                       .user = key->user,
+                       .what = *what};
     memcpy(i->host, key->host, size);
-    poll_slot_init(&i->slot, on_idle_ready);
-    poller_move(p->net.poller, &stream->slot, &i->slot, i->fd);
-    stream->fd = -1;
+    move(&i->stream, stream, p->net.poller, 0);
     deadline_init(&i->deadline, on_idle_due);
     deadline_set(p->net.deadlines, &i->deadline, p->options.idle_ms);
     list_append(&p->idle, &i->node);
@@ -148,7 +171,7 @@ static struct idle *find(struct upstream_pool *p, const struct upstream_key *key
             continue;
         if (i->user == key->user)
             return i;
-        if (!i->what.bound)
+        if (!i->what.bound && !key->own)
             best = i; /* the list ends with the youngest */
     }
     return best;
@@ -159,11 +182,10 @@ bool upstream_pool_take(struct upstream_pool *p, const struct upstream_key *key,
 {
     struct idle *i;
     while ((i = find(p, key)) != NULL) {
-        bool usable = is_quiet(i->fd);
+        bool usable = is_usable(&i->stream);
         if (usable) {
             *what = i->what;
-            stream_adopt(stream, p->net.poller, &i->slot, i->fd, POLL_WRITABLE);
-            i->fd = -1;
+            move(stream, &i->stream, p->net.poller, POLL_WRITABLE);
         }
         idle_free(i);
         if (usable)

@@ -1,6 +1,6 @@
 /*
- * upstream_pool.h - idle connections to plain-HTTP origins, kept by one worker for the next
- * request.
+ * upstream_pool.h - idle connections to HTTP origins and upstreams, TLS and all, kept by one worker
+ * for the next request.
  *
  * A connection on which anything arrives while it is idle (a FIN, or octets nobody asked for) is
  * closed at once, so no request can ever meet another's response. Knows no HTTP. Loop thread only.
@@ -37,6 +37,9 @@ struct upstream_key {
     const char *host; /* canonical */
     uint16_t port;
     uint64_t user; /* whose; a number that is never given again */
+    bool gateway;  /* to an upstream of the gateway: never the same as any other */
+    bool own; /* only one that the same user had last will do: a request that cannot be repeated
+                 must not meet a connection that the server is about to close */
 };
 
 struct upstream_idle {

@@ -366,7 +366,7 @@ static void shipped_files_are_the_table(void **state)
 static void the_manual_names_every_key(void **state)
 {
     (void)state;
-    static char page[65536];
+    static char page[262144];
     FILE *f = fopen(SOURCE_DIR "/docs/certferry.properties.5", "r");
     assert_non_null(f);
     size_t len = fread(page, 1, sizeof page - 1, f);
@@ -459,7 +459,8 @@ static void directories(void **state)
     only_message("/dev/null",
                  ": cannot be read: Not a directory; name the directory of webserver.properties");
     only_message(s.dir, ": holds none of webserver.properties, useproxy.properties, "
-                        "failover.properties, gateway.properties; name the directory that does");
+                        "failover.properties, gateway.properties, roles.properties; name the "
+                        "directory that does");
     scratch_put(&s, "gateway.properties", "", 0);
     scratch_put(&s, ".#useproxy.properties", "x", 1); /* an editor's */
     scratch_put(&s, "useproxy.properties.new", "x", 1);

@@ -40,8 +40,14 @@ static int tell_metrics(void *arg, struct buf *out)
     return buf_add_str(out, "certferry_x 1\n");
 }
 
-static const struct control_facts facts = {NULL, not_ready, tell_document, tell_nothing,
-                                           tell_metrics};
+static int tell_status(void *arg, struct buf *out)
+{
+    (void)arg;
+    return buf_add_str(out, "<p>fine");
+}
+
+static struct control_facts facts = {NULL,         not_ready,    tell_document,
+                                     tell_nothing, tell_metrics, tell_status};
 static const struct head_limits limits = {65536, 32768, 100};
 
 /* The whole answer in static text; the outcome returned. */
@@ -103,6 +109,25 @@ static void test_metrics_are_privileged(void **state)
     assert_non_null(strstr(answer, "text/plain; version=0.0.4"));
 }
 
+/* Its fields keep a browser from running, framing or keeping anything. */
+static void test_status_page(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("GET", "/", "", false), OUTCOME_CONTROL_DENIED);
+    assert_string_equal(answer, "");
+    assert_int_equal(ask("GET", "/?x=<b>", "", true), OUTCOME_OK);
+    assert_non_null(strstr(answer, "\r\nContent-Type: text/html; charset=utf-8\r\n"));
+    assert_non_null(strstr(answer, "\r\nContent-Security-Policy: default-src 'none';"));
+    assert_non_null(strstr(answer, "frame-ancestors 'none'\r\n"));
+    assert_non_null(strstr(answer, "\r\nX-Content-Type-Options: nosniff\r\n"));
+    assert_non_null(strstr(answer, "\r\nCache-Control: no-store\r\n"));
+    assert_non_null(strstr(answer, "\r\n\r\n<p>fine"));
+    assert_int_equal(ask("POST", "/", "", true), OUTCOME_METHOD_NOT_ALLOWED);
+    facts.status = NULL; /* an agent has none */
+    assert_int_equal(ask("GET", "/", "", true), OUTCOME_NOT_FOUND);
+    facts.status = tell_status;
+}
+
 static void test_conditional_requests(void **state)
 {
     static const struct {
@@ -155,6 +180,7 @@ int main(void)
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_head_has_the_length_but_no_body),
         cmocka_unit_test(test_metrics_are_privileged),
+        cmocka_unit_test(test_status_page),
         cmocka_unit_test(test_conditional_requests),
         cmocka_unit_test(test_signature_goes_with_the_body),
         cmocka_unit_test(test_memory_out_is_told),

@@ -36,8 +36,8 @@ static int tell_metrics(void *arg, struct buf *out)
     return rc;
 }
 
-static const struct control_facts facts = {NULL, not_ready, tell_document, tell_document,
-                                           tell_metrics};
+static const struct control_facts facts = {NULL,          not_ready,    tell_document,
+                                           tell_document, tell_metrics, tell_metrics};
 
 static bool page(const char *path)
 {
@@ -88,12 +88,17 @@ static bool metrics(void)
     return page("/metrics");
 }
 
+static bool status_page(void)
+{
+    return page("/");
+}
+
 int main(void)
 {
     static const struct faults_scenario scenarios[] = {
         {"/healthz", healthz, false},     {"/readyz", readyz, false},
         {"/.well-known/pvd", pvd, false}, {"/proxy.pac", pac, false},
-        {"/metrics", metrics, false},
+        {"/metrics", metrics, false},     {"/", status_page, false},
     };
     return faults_main("control_faults", scenarios, sizeof scenarios / sizeof *scenarios);
 }

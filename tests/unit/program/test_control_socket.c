@@ -53,9 +53,21 @@ static bool run_big(void *arg, struct span operands, struct buf *answer)
     return false;
 }
 
-static const struct control_socket_command commands[] = {
-    {"echo", run_echo}, {"stay", run_stay}, {"big", run_big}};
-static const struct control_socket_options options = {commands, 3, &runs};
+/* The connection outlives the control socket's part in it. */
+static void take_it(void *arg, int fd)
+{
+    assert_ptr_equal(arg, &runs);
+    runs++;
+    assert_int_equal(write(fd, "yours\n", 6), 6);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    (void)close(fd);
+}
+
+static const struct control_socket_command commands[] = {{"echo", run_echo, NULL},
+                                                         {"stay", run_stay, NULL},
+                                                         {"big", run_big, NULL},
+                                                         {"take", NULL, take_it}};
+static const struct control_socket_options options = {commands, 4, &runs};
 
 static int setup(void **state)
 {
@@ -123,6 +135,8 @@ static void test_requests(void **state)
         {"echo a b\n", "ok\n<a b>\n.\n"},
         {"echo  a\n", "ok\n< a>\n.\n"},
         {"echo a\nstay\n", "ok\n<a>\n.\n"}, /* one request, and no more */
+        {"take\n", "yours\n"},
+        {"take it\necho\n", "yours\n"},
         {"\n", "error: unknown command\n.\n"},
         {"ech\n", "error: unknown command\n.\n"},
         {"echoes\n", "error: unknown command\n.\n"},
@@ -138,7 +152,7 @@ static void test_requests(void **state)
         assert_string_equal(got, rows[i].answer);
         (void)close(fd);
     }
-    assert_int_equal(runs, 4);
+    assert_int_equal(runs, 6);
 }
 
 static void test_pieces(void **state)
@@ -361,6 +375,30 @@ static void test_other_files(void **state)
     assert_int_equal(control_socket_open(&other, &loop, longest, &options), -ENAMETOOLONG);
 }
 
+/* In one step, over that of another, which does not take ours away at its end. */
+static void test_rename(void **state)
+{
+    struct control_socket *other = NULL;
+    char aside[80], longest[200];
+    (void)state;
+    (void)snprintf(aside, sizeof aside, "%s.new", path);
+    assert_int_equal(control_socket_open(&other, &loop, aside, &options), 0);
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    assert_int_equal(control_socket_rename(other, longest), -ENAMETOOLONG);
+    assert_int_equal(control_socket_rename(other, "/nowhere/at/all"), -ENOENT);
+    assert_int_equal(access(aside, F_OK), 0);
+    assert_int_equal(control_socket_rename(other, path), 0);
+    assert_int_equal(access(aside, F_OK), -1);
+    control_socket_close(server);
+    server = other;
+    int fd = connect_to(path);
+    say(fd, "echo new\n");
+    listen_to(fd, NULL);
+    assert_string_equal(got, "ok\n<new>\n.\n");
+    (void)close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +415,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_left_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rename, setup, teardown),
     };
     return cmocka_run_group_tests_name("control socket", tests, NULL, NULL);
 }

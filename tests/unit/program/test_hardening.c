@@ -244,6 +244,46 @@ static const struct {
     {"writing what is open", attempt_write, {ALLOWED, ALLOWED, ALLOWED}},
 };
 
+static long attempt_map_code(void)
+{
+    long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/exe", O_RDONLY);
+    return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+}
+
+static long attempt_map_code_to_write(void)
+{
+    long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/exe", O_RDONLY);
+    return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, fd, 0);
+}
+
+/* What main is left besides with a device's key, and what it is not. */
+static const struct {
+    const char *what;
+    long (*make)(void);
+    enum outcome outcome;
+} with_keys[] = {
+    {"another program", attempt_execve, KILLED},
+    {"another process", attempt_fork, REFUSED},
+    {"a thread", attempt_thread, ALLOWED},
+    {"tracing", attempt_ptrace, KILLED},
+    {"another user", attempt_setuid, KILLED},
+    {"a file in memory", attempt_memfd, KILLED},
+    {"code of a file", attempt_map_code, ALLOWED},
+    {"code of a file, to be written", attempt_map_code_to_write, REFUSED},
+    {"executable memory", attempt_executable_memory, REFUSED},
+    {"making memory executable", attempt_make_executable, REFUSED},
+    {"writing a file", attempt_write_file, ALLOWED},
+    {"making a file that is not there", attempt_new_file, ALLOWED},
+    {"listing a directory", attempt_list, ALLOWED},
+    {"a local socket", attempt_unix, ALLOWED},
+    {"a packet socket", attempt_packet, REFUSED},
+    {"a netlink socket", attempt_netlink, REFUSED},
+    {"another limit", attempt_raise_limit, REFUSED},
+    {"core files again", attempt_dumpable, REFUSED},
+    {"a signal to another process", attempt_kill_others, REFUSED},
+    {"io_uring, past every filter", attempt_io_uring, REFUSED},
+};
+
 /* ---- the child ---- */
 
 enum { CHILD_UNCONFINED = 100 };
@@ -291,13 +331,37 @@ static void test_calls(void **state)
     assert_int_equal(wrong, 0);
 }
 
+static void test_calls_with_keys(void **state)
+{
+    unsigned wrong = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof with_keys / sizeof *with_keys; i++) {
+        enum outcome got = outcome_of(HARDENING_KEYS, with_keys[i].make);
+        if (got == with_keys[i].outcome)
+            continue;
+        print_error("%s with keys: %s\n", with_keys[i].what,
+                    got < OUTCOME_COUNT ? outcome_name[got] : "another error");
+        wrong++;
+    }
+    assert_int_equal(wrong, 0);
+}
+
 /* The same attempts without a filter: else a kernel that refuses them by itself would pass. */
 static void test_attempts_work_unconfined(void **state)
 {
-    static long (*const harmless[])(void) = {
-        attempt_fork,       attempt_thread, attempt_memfd,          attempt_executable_memory,
-        attempt_write_file, attempt_list,   attempt_unix,           attempt_netlink,
-        attempt_dumpable,   attempt_memory, attempt_make_executable};
+    static long (*const harmless[])(void) = {attempt_fork,
+                                             attempt_thread,
+                                             attempt_memfd,
+                                             attempt_executable_memory,
+                                             attempt_write_file,
+                                             attempt_list,
+                                             attempt_unix,
+                                             attempt_netlink,
+                                             attempt_dumpable,
+                                             attempt_memory,
+                                             attempt_make_executable,
+                                             attempt_map_code,
+                                             attempt_map_code_to_write};
     (void)state;
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
         int status;
@@ -331,6 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attempts_work_unconfined),
         cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_calls_with_keys),
         cmocka_unit_test(test_process_has_no_rings),
     };
     return cmocka_run_group_tests_name("hardening", tests, NULL, NULL);

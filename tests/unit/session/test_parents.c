@@ -191,6 +191,59 @@ static void note(struct parents_use *u, size_t i, enum parent_result result, uin
     parents_note(u, u->list, i, result, now, now, "");
 }
 
+/* Upstreams of the gateway: nobody is always the first, whichever worker asks. */
+static void test_origins_take_turns(void **state)
+{
+    struct parents_options o = {.origins = true,
+                                .attempts_max = 4,
+                                .attempt_ms = ATTEMPT,
+                                .retry_after_ms = RETRY,
+                                .retry_max_ms = RETRY_MAX};
+    struct parents_use one = {0}, other = {0};
+    struct parents *list = parents_create(&o);
+    struct buf text;
+    (void)state;
+    assert_non_null(list);
+    add(list, "https://a:1", 0);
+    add(list, "https://b:1", 0);
+    add(list, "https://c:1", 0);
+    parents_use_list(&one, list);
+    parents_use_list(&other, list);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(pick(i % 2 == 0 ? &one : &other, 0, 1000), i % 3);
+    assert_int_equal(pick(&one, 1, 1000), 1); /* the first was asked already */
+    note(&one, 2, PARENT_UNREACHABLE, 1000);  /* broken for this worker alone */
+    assert_int_equal(pick(&one, 0, 1000), 0);
+    assert_int_equal(pick(&one, 0, 1000), 1);
+    assert_int_equal(pick(&one, 0, 1000), 0);
+    assert_int_equal(pick(&one, 3, 1000), 2);
+    assert_int_equal(pick(&other, 0, 1000), 1);
+    assert_int_equal(pick(&other, 0, 1000), 2);
+    /* down for all, and still better than nothing */
+    parents_tell(list, 0, true, "test");
+    parents_tell(list, 0, true, "test");
+    assert_int_equal(pick(&other, 0, 1000), 1);
+    assert_int_equal(pick(&other, 0, 1000), 2);
+    assert_int_equal(pick(&other, 0, 1000), 1);
+    assert_int_equal(pick(&other, 6, 1000), 0);
+    assert_int_equal(pick(&other, 7, 1000), 99);
+    buf_init(&text, 65536);
+    assert_int_equal(parents_print(&text, list), 0);
+    assert_int_equal(buf_add(&text, "", 1), 0);
+    assert_non_null(strstr(buf_head(&text), "certferry_upstream_up{upstream=\"https://a:1\"} 0"));
+    assert_non_null(strstr(buf_head(&text), "certferry_upstream_up{upstream=\"https://b:1\"} 1"));
+    assert_non_null(strstr(buf_head(&text),
+                           "certferry_upstream_attempts_total{upstream=\"https://c:1"
+                           "\",result=\"unreachable\"} 1"));
+    buf_release(&text);
+    parents_tell(list, 0, false, "");
+    assert_int_equal(pick(&other, 0, 1000), 2);
+    assert_int_equal(pick(&other, 0, 1000), 0);
+    parents_use_list(&one, NULL);
+    parents_use_list(&other, NULL);
+    parents_unref(list);
+}
+
 static void test_broken_ones_come_last(void **state)
 {
     struct parents_use u = {0};
@@ -408,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_long_passwords),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_pass_by),
+        cmocka_unit_test(test_origins_take_turns),
         cmocka_unit_test(test_broken_ones_come_last),
         cmocka_unit_test(test_one_exchange_tries_it_again),
         cmocka_unit_test(test_doubts),

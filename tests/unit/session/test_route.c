@@ -12,11 +12,10 @@
 
 static struct policy *policy;
 
-static int setup(void **state)
+static int make_policy(bool reports)
 {
     static const struct port_range connect[] = {{443, 443}}, http[] = {{80, 80}, {8080, 8090}};
     struct rules *rules = rules_create();
-    (void)state;
     assert_int_equal(rules_add_domain(rules, SPAN("digicert.com"), NULL), 0);
     assert_int_equal(rules_add_host(rules, SPAN("192.0.2.7"), NULL), 0);
     struct policy_options o = {.rules = rules,
@@ -24,9 +23,22 @@ static int setup(void **state)
                                .connect_port_count = 1,
                                .http_ports = http,
                                .http_port_count = 2,
-                               .protocols = 1U << PROTOCOL_SCEP | 1U << PROTOCOL_OTHER};
+                               .protocols = 1U << PROTOCOL_SCEP | 1U << PROTOCOL_OTHER,
+                               .reports = reports};
     policy = policy_create(&o);
     return policy == NULL;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return make_policy(false);
+}
+
+static int setup_reporting(void **state)
+{
+    (void)state;
+    return make_policy(true);
 }
 
 static int teardown(void **state)
@@ -89,19 +101,26 @@ static const struct {
     {"OPTIONS * HTTP/1.1\r\nHost: x\r\n", ROUTE_CONTROL, OUTCOME_OK, NULL},
 };
 
-static void test_routes(void **state)
+/* The text of the request must live as long as the route. */
+static void decide(struct route *r, const char *line, char *text, size_t size)
 {
     const struct head_limits limits = {65536, 32768, 100};
+    struct head head;
+    size_t scanned = 0;
+    int n = snprintf(text, size, "%s\r\n", line);
+    assert_int_equal(head_parse(&head, HEAD_REQUEST, text, (size_t)n, &limits, &scanned, NULL),
+                     HEAD_OK);
+    route_decide(r, &head, policy, SPAN("me"));
+}
+
+static void test_routes(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[512];
-        struct head head;
         struct route r;
-        size_t scanned = 0;
-        int n = snprintf(text, sizeof text, "%s\r\n", cases[i].line);
-        assert_int_equal(head_parse(&head, HEAD_REQUEST, text, (size_t)n, &limits, &scanned, NULL),
-                         HEAD_OK);
-        route_decide(&r, &head, policy, SPAN("me"));
+        decide(&r, cases[i].line, text, sizeof text);
+        assert_int_equal(r.would, OUTCOME_OK);
         if (r.kind != cases[i].kind || r.refusal != cases[i].refusal)
             fail_msg("%s: kind %d refusal %s", cases[i].line, r.kind,
                      outcome_info(r.refusal)->token);
@@ -110,6 +129,27 @@ static void test_routes(void **state)
             assert_string_equal(r.host.text, cases[i].host);
         body_release(&r.body);
     }
+}
+
+/* What the allowlist refuses passes and is told; what is wrong in itself stays refused. */
+static void test_reporting(void **state)
+{
+    size_t passed = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        struct route r;
+        enum outcome o = cases[i].refusal;
+        bool of_allowlist = o == OUTCOME_HOST_DENIED || o == OUTCOME_LITERAL_DENIED ||
+                            o == OUTCOME_PORT_DENIED || o == OUTCOME_PROTOCOL_DENIED;
+        decide(&r, cases[i].line, text, sizeof text);
+        assert_int_equal(r.refusal, of_allowlist ? OUTCOME_OK : o);
+        assert_int_equal(r.would, of_allowlist ? o : OUTCOME_OK);
+        assert_int_equal(r.kind == ROUTE_REFUSE, o != OUTCOME_OK && !of_allowlist);
+        passed += of_allowlist;
+        body_release(&r.body);
+    }
+    assert_true(passed >= 6);
 }
 
 static void test_head_faults(void **state)
@@ -127,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reporting, setup_reporting, teardown),
         cmocka_unit_test(test_head_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,8 @@
 
 #include "proxy/session/access_log.h"
 #include "proxy/session/admission.h"
+#include "proxy/session/identities.h"
+#include "proxy/session/loop_guard.h"
 #include "proxy/session/pacing.h"
 #include "proxy/session/parents.h"
 #include "proxy/session/upstream_pool.h"
@@ -86,7 +88,7 @@ static void on_ready(struct stream *s)
 static bool connection_kept(void)
 {
     const struct upstream_pool_options o = {.most = 3, .most_per_host = 2, .idle_ms = 60000};
-    const struct upstream_key key = {"ca.test", 80, 1};
+    const struct upstream_key key = {.host = "ca.test", .port = 80, .user = 1};
     struct upstream_idle what = {.bound = false};
     struct stream s;
     int fd[2];
@@ -108,6 +110,45 @@ static bool connection_kept(void)
     (void)close(fd[1]);
     upstream_pool_destroy(pool);
     return kept;
+}
+
+/* ---- hellos on their way ---- */
+
+static bool hello_passed(void)
+{
+    struct loop_guard *g = loop_guard_create();
+    struct loop_pass *pass;
+    if (g == NULL)
+        return false;
+    enum outcome verdict = loop_guard_enter(g, SPAN("hello"), &pass);
+    assert_int_equal(verdict, faults_struck() ? OUTCOME_NO_MEMORY : OUTCOME_OK);
+    loop_guard_leave(g, pass);
+    loop_guard_destroy(g);
+    return verdict == OUTCOME_OK;
+}
+
+/* ---- who has which role ---- */
+
+/* A connection that could not be counted has no place; one without room for its name has its
+ * role's. */
+static bool identity_counted(void)
+{
+    struct identities *ids = identities_create();
+    const struct identities_client client = {"sensors", "sensor-1", 0, 0};
+    struct identities_place place;
+    struct buf out;
+    if (ids == NULL)
+        return false;
+    enum outcome verdict = identities_enter(ids, &client, &place);
+    assert_true(verdict == OUTCOME_OK || verdict == OUTCOME_NO_MEMORY);
+    assert_int_equal(place.role != NULL, verdict == OUTCOME_OK);
+    bool whole = place.identity != NULL;
+    buf_init(&out, 65536);
+    whole = identities_print(ids, &out) == 0 && whole;
+    buf_release(&out);
+    identities_leave(ids, &place);
+    identities_destroy(ids); /* asserts that nobody is left */
+    return whole;
 }
 
 /* ---- parent proxies ---- */
@@ -166,9 +207,11 @@ static bool line_written(void)
 int main(void)
 {
     static const struct faults_scenario scenarios[] = {
+        {"identity counted", identity_counted, false},
         {"admission: a client", client_counted, false},
         {"pacing: a place in the queue", queue_entered, false},
         {"upstream_pool: a connection", connection_kept, false},
+        {"loop_guard: a hello", hello_passed, false},
         {"parents: a list", parents_made, false},
         {"access_log: a line", line_written, true},
     };

@@ -49,7 +49,7 @@ static int put_as(const char *host, uint64_t user, bool bound)
 {
     int fd[2];
     struct stream s;
-    struct upstream_key key = {host, 80, user};
+    struct upstream_key key = {.host = host, .port = 80, .user = user};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
     stream_init(&s, on_ready);
     assert_int_equal(stream_open(&s, net.poller, fd[0]), 0);
@@ -69,7 +69,7 @@ static bool take(const char *host, uint16_t port, uint64_t user, int peer)
 {
     struct stream s;
     struct upstream_idle what;
-    struct upstream_key key = {host, port, user};
+    struct upstream_key key = {.host = host, .port = port, .user = user};
     char got;
     stream_init(&s, on_ready);
     if (!upstream_pool_take(pool, &key, &s, &what))

@@ -1,0 +1,221 @@
+#include "proxy/snapshot_key.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/private_file.h"
+#include "conf/settings.h"
+#include "proxy/net/tls_key.h"
+#include "proxy/net/tls_provider.h"
+
+enum { KEY_FILE_MAX = 4 * 1024 * 1024, PIN_FILE_MAX = 4096, WHY_MAX = 1024 };
+
+/* One user's keys. */
+struct keys {
+    const char *prefix;
+    const char *provider, *path, *config, *query, *pin_file, *pin_env;
+    uint64_t queue;
+};
+
+static struct keys keys_of(const struct snapshot_key *from)
+{
+    const struct settings *st = from->settings;
+    const struct keys all[] = {
+        {"tls", st->tls_provider, st->tls_provider_path, st->tls_provider_config, st->tls_propquery,
+         st->tls_pin_file, st->tls_pin_env, st->tls_handshake_queue},
+        {"gateway", st->gateway_provider, st->gateway_provider_path, st->gateway_provider_config,
+         st->gateway_propquery, st->gateway_pin_file, st->gateway_pin_env,
+         st->gateway_handshake_queue},
+        {"gateway.upstream", st->gateway_upstream_provider, st->gateway_upstream_provider_path,
+         st->gateway_upstream_provider_config, st->gateway_upstream_propquery,
+         st->gateway_upstream_pin_file, st->gateway_upstream_pin_env,
+         st->gateway_upstream_handshake_queue},
+    };
+    size_t i = sizeof all / sizeof *all - 1;
+    while (i > 0 && strcmp(all[i].prefix, from->prefix) != 0)
+        i--;
+    return all[i];
+}
+
+static const char *where(const struct snapshot_key *from, const char *rest)
+{
+    char key[64];
+    (void)snprintf(key, sizeof key, "%s.%s", from->prefix, rest);
+    return settings_where(from->settings, key);
+}
+
+static void wipe(struct buf *text)
+{
+    if (buf_len(text) > 0)
+        explicit_bzero(buf_head(text), buf_len(text));
+    buf_release(text);
+}
+
+/* A private file that may be `max` octets long. False: told. */
+static bool read_file(const struct snapshot_key *from, const char *rest, const char *path,
+                      size_t max, struct buf *text)
+{
+    const char *why = "";
+    buf_init(text, max + 1);
+    int rc = private_file_read(from->dir, path, PRIVATE_FILE_SECRET, text, &why);
+    if (rc == 0 && buf_len(text) > max)
+        rc = -EFBIG;
+    if (rc != 0)
+        settings_error(from->errors, where(from, rest), "\"%s\": %s", path,
+                       rc == -EPERM    ? why
+                       : rc == -EISDIR ? "is no regular file"
+                       : rc == -EFBIG  ? "is too large"
+                                       : strerror(-rc));
+    return rc == 0;
+}
+
+/* ---- the provider ---- */
+
+/* An editor's line end is no part of a PIN. */
+static struct span without_line_end(struct span text)
+{
+    while (text.len > 0 && (text.ptr[text.len - 1] == '\n' || text.ptr[text.len - 1] == '\r'))
+        text.len--;
+    return text;
+}
+
+/* `file` is the caller's to wipe. False: told. */
+static bool read_pin(const struct snapshot_key *from, const struct keys *k, struct buf *file,
+                     struct span *pin)
+{
+    *pin = SPAN("");
+    if (k->pin_file[0] != '\0' && k->pin_env[0] != '\0') {
+        settings_error(from->errors, where(from, "pin.env"), "%s.pin.file is set too: use one",
+                       k->prefix);
+        return false;
+    }
+    if (k->pin_file[0] != '\0') {
+        if (!read_file(from, "pin.file", k->pin_file, PIN_FILE_MAX, file))
+            return false;
+        *pin = without_line_end(buf_span(file));
+    } else if (k->pin_env[0] != '\0') {
+        const char *text = getenv(k->pin_env);
+        *pin = span_of(text != NULL ? text : "");
+    } else {
+        return true;
+    }
+    const char *rest = k->pin_file[0] != '\0' ? "pin.file" : "pin.env";
+    if (pin->len == 0)
+        settings_error(from->errors, where(from, rest), "\"%s\" holds no PIN",
+                       k->pin_file[0] != '\0' ? k->pin_file : k->pin_env);
+    return pin->len > 0;
+}
+
+static bool is_full_path(const struct snapshot_key *from, const char *rest, const char *path)
+{
+    if (path[0] == '\0' || path[0] == '/')
+        return true;
+    settings_error(from->errors, where(from, rest), "\"%s\" is no full path: it must begin with /",
+                   path);
+    return false;
+}
+
+/*
+ * The provider tpm2 reads its TPM's address from the environment and nowhere else, and the
+ * environment is not to be changed once there are threads: so the first value counts.
+ */
+static void set_tcti(const struct settings *st)
+{
+    static bool is_set;
+    if (is_set)
+        return;
+    is_set = true;
+    if (st->tls_tpm_tcti[0] != '\0')
+        (void)setenv("TPM2OPENSSL_TCTI", st->tls_tpm_tcti, 1);
+    (void)setenv("TSS2_LOG", "all+none", 0); /* its libraries write to standard error */
+}
+
+static bool open_provider(const struct snapshot_key *from, const struct keys *k, struct span pin,
+                          struct tls_provider **provider)
+{
+    char why[WHY_MAX];
+    const struct tls_provider_options o = {
+        .names = k->provider,
+        .path = k->path,
+        .config = k->config,
+        .query = k->query,
+        .pin = pin,
+        .queue_max = (size_t)k->queue,
+        .patience_ms = from->settings->tls_provider_timeout,
+    };
+    *provider = tls_provider_open(&o, why, sizeof why);
+    if (*provider == NULL)
+        settings_error(from->errors, where(from, "provider"), "\"%s\": %s", k->provider, why);
+    return *provider != NULL;
+}
+
+bool snapshot_key_provider(const struct snapshot_key *from, struct tls_provider **provider)
+{
+    const struct keys k = keys_of(from);
+    struct buf file;
+    struct span pin;
+    *provider = NULL;
+    set_tcti(from->settings); /* also for a provider that a reload may bring */
+    if (k.provider[0] == '\0')
+        return true;
+    buf_init(&file, 0);
+    bool good = is_full_path(from, "provider.path", k.path);
+    good = is_full_path(from, "provider.config", k.config) && good;
+    good = read_pin(from, &k, &file, &pin) && good;
+    good = good && open_provider(from, &k, pin, provider);
+    wipe(&file);
+    return good;
+}
+
+/* ---- keys ---- */
+
+bool snapshot_key_is_file(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
+    return len == 0 || text[len] != ':';
+}
+
+/* What cannot be a URI of ours. NULL: it can. */
+static const char *fault_of(const char *uri, const struct tls_provider *provider)
+{
+    if (provider == NULL)
+        return "a URI needs the provider that knows it, as tpm2 or pkcs11";
+    if (strstr(uri, "pin-value") != NULL)
+        return "a PIN does not belong here, where everybody may read it: use the keys pin.file or "
+               "pin.env";
+    return NULL;
+}
+
+static struct tls_key *load(struct tls_provider *provider, const char *uri, struct span pem,
+                            struct span certificate, char why[WHY_MAX])
+{
+    const struct tls_key_place place = {uri, pem, certificate};
+    return provider != NULL ? tls_key_from_provider(provider, &place, why, WHY_MAX)
+                            : tls_key_from_pem(pem, why, WHY_MAX);
+}
+
+struct tls_key *snapshot_key_load(const struct snapshot_key *from, struct tls_provider *provider,
+                                  const char *rest, const char *text, struct span certificate)
+{
+    char why[WHY_MAX] = "";
+    struct buf pem;
+    struct tls_key *key = NULL;
+    bool is_file = snapshot_key_is_file(text);
+    const char *fault = is_file ? NULL : fault_of(text, provider);
+    buf_init(&pem, 0);
+    if (fault != NULL)
+        settings_error(from->errors, where(from, rest), "\"%.40s\": %s", text, fault);
+    else if (!is_file || read_file(from, rest, text, KEY_FILE_MAX, &pem)) {
+        key = load(provider, is_file ? NULL : text, buf_span(&pem), certificate, why);
+        if (key == NULL)
+            settings_error(from->errors, where(from, rest), "\"%s\": %s%s", text, why,
+                           strcmp(rest, "cert") != 0
+                               ? ""
+                               : "; without a key file of its own the certificate's must hold the "
+                                 "key");
+    }
+    wipe(&pem);
+    return key;
+}
