@@ -95,6 +95,8 @@ class Uacme(Client):
 
 
 class Dehydrated(Client):
+    options = ""  # further ones for curl
+
     def trusting(self):
         return {"CURL_CA_BUNDLE": self.trust}
 
@@ -102,7 +104,8 @@ class Dehydrated(Client):
         base = self.home / attempt
         (base / "challenges").mkdir(parents=True)
         config = base / "config"
-        config.write_text(f'CA="{self.server}"\nBASEDIR="{base}"\nWELLKNOWN="{base}/challenges"\n')
+        where = f'CA="{self.server}"\nBASEDIR="{base}"\nWELLKNOWN="{base}/challenges"\n'
+        config.write_text(f'{where}CURL_OPTS="{self.options}"\n')
         registered = self.run("dehydrated", "--config", config, "--register", "--accept-terms")
         if registered.returncode != 0:
             return registered

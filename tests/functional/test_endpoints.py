@@ -8,9 +8,11 @@ import time
 import pytest
 from support import programs
 from support.certferry import PATIENCE
+from support.client_hello import hello
 from support.daemons import unused_port
-from support.origins import pages
+from support.origins import pages, swallow
 from support.raw_http import Client, assert_refused
+from support.tunnels import open_tunnel
 
 PAGES = ["/healthz", "/readyz", "/.well-known/pvd", "/proxy.pac", "/metrics"]
 
@@ -93,6 +95,39 @@ def test_pages_need_clients_allow(certferry, enroll_settings):
     proxy = certferry(enroll_settings | {"clients.allow": "192.0.2.0/24"})
     for path in PAGES:
         assert_refused(proxy, fetch(proxy, path), "client-denied")
+
+
+def test_status_page(certferry, enroll_settings):
+    """For people with a browser: what is so, what was refused and why, how to point a client here."""
+    zone = 'W\u00f6rk <b>7</b> & "8"'
+    proxy = certferry(enroll_settings | {"advertise.host": "px1.plant7.example", "zone": zone})
+    with Client(proxy) as client:
+        assert client.fetch("http://not.allowed.test/").status == 403
+    answer = fetch(proxy, "/")
+    text = answer.body.decode()
+    assert answer.status == 200 and answer.header("Content-Type") == "text/html; charset=utf-8"
+    assert answer.header("Content-Security-Policy").startswith("default-src 'none'")
+    assert "<p>Ready. Version" in text and "<td>this one</td>" in text
+    assert "<td>1</td><td>host-denied</td><td>Host not in the allowlist</td>" in text
+    assert f"export HTTPS_PROXY=http://px1.plant7.example:{proxy.port} " in text
+    assert "W\u00f6rk &#60;b&#62;7&#60;/b&#62; &#38; &#34;8&#34;" in text and "<b>" not in text and "<script" not in text
+    line = proxy.wait_log(lambda line: line["class"] == "control")
+    assert (line["operation"], line["outcome"]) == ("status", "ok")
+
+
+def test_status_page_counts_live_tunnels(proxy, origin):
+    server = origin(swallow)
+    with open_tunnel(proxy, "ca.enroll.test", server.port, early=hello("ca.enroll.test")):
+        server.wait_connection()
+        while b"<th>Live tunnels</th><td>1</td>" not in fetch(proxy, "/").body:
+            pass
+    while b"<th>Live tunnels</th><td>0</td>" not in fetch(proxy, "/").body:
+        pass
+
+
+def test_status_page_needs_control_allow(certferry, enroll_settings):
+    proxy = certferry(enroll_settings | {"control.allow": "192.0.2.0/24"})
+    assert_refused(proxy, fetch(proxy, "/"), "control-denied")
 
 
 def wait_deaf(proxy):

@@ -417,7 +417,7 @@ def refused_at_last(proxy, server):
 def test_metrics_name_every_result(gated):
     with Client(gated()) as client:
         results = counted(client.fetch("/metrics", "Host: a").body.decode())
-    wanted = "match address absent mismatch missing not-tls malformed timeout ungated"
+    wanted = "match address absent mismatch missing not-tls malformed timeout named ungated"
     assert results == dict.fromkeys(wanted.split(), 0)
 
 

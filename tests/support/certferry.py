@@ -99,14 +99,18 @@ class Certferry:
     """
     Starts with construction and is ready then, or raises NotReady. `settings`: keys over DEFAULTS, all in
     webserver.properties; a value of None leaves the key out, so that the program's own default rules. `within`: words
-    that run a command somewhere else, such as another host.
+    that run a command somewhere else, such as another host. `pass_fds`: descriptors that it inherits. `roles`: the
+    text of roles.properties.
     """
 
     command = "serve"
 
-    def __init__(self, directory, settings=None, args=(), binary=BINARY, within=(), **variables):
+    def __init__(
+        self, directory, settings=None, args=(), binary=BINARY, within=(), pass_fds=(), roles=None, **variables
+    ):
         self.directory = pathlib.Path(directory)
         self.settings = DEFAULTS | (settings or {})
+        self.roles = roles
         self.status = None
         self.killed = False
         self._held = None
@@ -118,6 +122,7 @@ class Certferry:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
         self._access = Lines(self.process.stdout, parse_access)
         self._events = Lines(self.process.stderr)
@@ -126,6 +131,9 @@ class Certferry:
             self._refuse_start()
         self.listeners = READY.search(ready).group(1).split(", ")
         self.address, _, port = self.listeners[0].rpartition(":")
+        # {"tls": port, ...}: the front doors that are open, of several listeners of one kind the last.
+        words = [listener.split() for listener in self.listeners]
+        self.doors = {word[0]: int(word[1].rpartition(":")[2]) for word in words if len(word) == 2}
         self.port = int(port)
         self.url = f"http://{self.address}:{self.port}"
 
@@ -147,6 +155,8 @@ class Certferry:
         (conf / "new").rename(conf / "webserver.properties")
         for name in ("useproxy.properties", "failover.properties"):
             (conf / name).touch()
+        if self.roles is not None:
+            (conf / "roles.properties").write_text(self.roles)
 
     def log(self):
         """The access log so far, one dict for each line."""

@@ -1,6 +1,6 @@
 /*
  * Loaded before a program that uses libcurl (LD_PRELOAD): each handle trusts the CA in $TEST_CA and
- * no other.
+ * no other, of servers and of proxies.
  *
  * uacme has no option for a CA of its own and libcurl no variable; changing the machine's trust
  * store for a test is no way. Needs no header of libcurl.
@@ -18,7 +18,7 @@ static void *next(const char *name)
 
 void *curl_easy_init(void)
 {
-    enum { CAINFO = 10065 }; /* CURLOPT_CAINFO; fixed by libcurl's ABI */
+    enum { CAINFO = 10065, PROXY_CAINFO = 10246 }; /* CURLOPT_...; fixed by libcurl's ABI */
     void *(*init)(void);
     int (*setopt)(void *handle, int option, ...);
     void *symbol = next("curl_easy_init");
@@ -27,7 +27,9 @@ void *curl_easy_init(void)
     memcpy(&setopt, &symbol, sizeof setopt);
 
     void *handle = init();
-    if (handle != NULL && setopt(handle, CAINFO, getenv("TEST_CA")) != 0)
+    const char *ca = getenv("TEST_CA");
+    if (handle != NULL &&
+        (setopt(handle, CAINFO, ca) != 0 || setopt(handle, PROXY_CAINFO, ca) != 0))
         abort();
     return handle;
 }

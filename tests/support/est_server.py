@@ -1,7 +1,8 @@
 """An EST server (RFC 7030) for tests: Python's ssl and http.server, and the openssl command for the CA's work.
 
 It answers below any path prefix and label: PREFIX/.well-known/est[/LABEL]/OPERATION. Over TLS, or plainly for the
-forwarding path: RFC 7030 wants TLS, but servers behind a gateway that ends it are asked all the same.
+forwarding path: RFC 7030 wants TLS, but servers behind a gateway that ends it are asked all the same. With `endpoints`
+it has those labels only, each with a CA and rules of its own (est_endpoint.py).
 """
 
 import base64
@@ -13,9 +14,11 @@ import ssl
 import threading
 from dataclasses import dataclass
 
+from cryptography import x509
+
 from support import pki
 
-OPERATION = re.compile(r"/\.well-known/est(/[^/]+)?/(?P<name>[a-z]+)$")
+OPERATION = re.compile(r"/\.well-known/est(/(?P<label>[^/]+))?/(?P<name>[a-z]+)$")
 USERS = {"device": "first-password"}
 
 
@@ -42,9 +45,11 @@ class EstServer:
     HTTP. `line_breaks`: base64 as libest reads it; without them as strongSwan does.
     """
 
-    def __init__(self, authority, *names, line_breaks=True, address="127.0.0.1"):
+    def __init__(self, authority, *names, line_breaks=True, address="127.0.0.1", endpoints=None):
         self.authority = authority
         self.line_breaks = line_breaks
+        self.endpoints = endpoints or {}
+        self.meeting = None  # threading.Barrier: requests at endpoints wait for each other there
         self.seen = []
         self.connections = 0
         self.lock = threading.Lock()
@@ -59,6 +64,9 @@ class EstServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.cert, certificate.key)
         context.load_verify_locations(self.authority.root.cert)
+        for endpoint in self.endpoints.values():
+            for client in endpoint.clients:
+                context.load_verify_locations(client.root.cert)
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
 
@@ -88,10 +96,8 @@ class EstServer:
         der = self._openssl("crl2pkcs7", "-nocrl", "-certfile", "/dev/stdin", "-outform", "DER", stdin=pem)
         return base64.encodebytes(der) if self.line_breaks else base64.b64encode(der)
 
-    def sign(self, body):
-        """The certificate for a PKCS #10 request, which comes as base64 or as openssl writes PEM."""
-        text = re.sub(rb"-----[A-Z ]+-----", b"", body)
-        request = base64.b64decode(b"".join(text.split()), validate=True)
+    def sign(self, request):
+        """The certificate for a PKCS #10 request in DER."""
         root = self.authority.root
         return self._openssl(
             "x509", "-req", "-inform", "DER", "-in", "/dev/stdin", "-days", "5", "-copy_extensions", "copy",
@@ -146,8 +152,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with est.lock:
             est.seen.append(seen)
         found = OPERATION.search(self.path)
-        operation = getattr(self, "est_" + found["name"], None) if found else None
-        if operation is None:
+        kind = ("endpoint_" if est.endpoints else "est_") + found["name"] if found else ""
+        operation = getattr(self, kind, None)
+        self.endpoint = est.endpoints.get(found["label"]) if found else None
+        if self.endpoint and est.meeting:
+            est.meeting.wait(60)
+        if operation is None or (est.endpoints and self.endpoint is None):
             self.reply(seen, 404)
         else:
             operation(seen)
@@ -185,11 +195,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fields = ("Content-Type", "application/pkcs7-mime" + kind), ("Content-Transfer-Encoding", "base64")
         self.reply(seen, 200, self.server.est.certs_only(pem), *fields)
 
-    def known_user(self):
+    def credentials(self):
+        """User and password of HTTP Basic authentication, ("", "") without."""
         scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "basic":
-            return False
+            return "", ""
         user, _, password = base64.b64decode(credentials).decode().partition(":")
+        return user, password
+
+    def known_user(self):
+        user, password = self.credentials()
         return user in USERS and USERS[user] == password
 
     # The operations of RFC 7030 section 4.
@@ -214,8 +229,43 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def enroll(self, seen):
         try:
-            certificate = self.server.est.sign(seen.body)
+            certificate = self.server.est.sign(pkcs10(seen.body))
         except (binascii.Error, pki.subprocess.SubprocessError) as error:
             self.reply(seen, 400, str(error).encode(), ("Content-Type", "text/plain"))
             return
         self.reply_certificates(seen, certificate, "; smime-type=certs-only")
+
+    # The same at an endpoint with rules of its own.
+
+    def shown(self):
+        """The client's certificate, as TLS has verified it."""
+        der = self.request.getpeercert(binary_form=True) if self.server.est.tls else None
+        return x509.load_der_x509_certificate(der) if der else None
+
+    def endpoint_cacerts(self, seen):
+        self.reply_certificates(seen, self.endpoint.issuer.root.cert.read_bytes(), "")
+
+    def endpoint_simpleenroll(self, seen, renewing=False):
+        shown = self.shown()
+        if not self.endpoint.believes(shown, *self.credentials(), self.headers.get("Secret-Value")):
+            challenge = [("WWW-Authenticate", 'Basic realm="est"')] if self.endpoint.users else []
+            self.reply(seen, 401 if challenge else 403, b"", *challenge)
+            return
+        if self.endpoint.fails():
+            self.reply(seen, 503, b"", ("Retry-After", "1"))
+            return
+        request = x509.load_der_x509_csr(pkcs10(seen.body))
+        # RFC 7030 section 4.2.2: the request names whom the certificate to renew names.
+        if renewing and (shown is None or request.subject != shown.subject):
+            self.reply(seen, 400, b"not the subject of the certificate that was shown\n")
+            return
+        self.reply_certificates(seen, self.endpoint.sign(request, shown), "; smime-type=certs-only")
+
+    def endpoint_simplereenroll(self, seen):
+        self.endpoint_simpleenroll(seen, renewing=True)
+
+
+def pkcs10(body):
+    """A request's DER: it comes as base64, or as openssl writes PEM."""
+    text = re.sub(rb"-----[A-Z ]+-----", b"", body)
+    return base64.b64decode(b"".join(text.split()), validate=True)

@@ -11,11 +11,11 @@ NAME = "acme.enroll.test"
 
 
 class Pebble(Daemon):
-    """Listens under NAME with a certificate of `authority`. It knows no port 0, so an unused one is tried."""
+    """Listens under `name` with a certificate of `authority`. It knows no port 0, so an unused one is tried."""
 
-    def __init__(self, directory, authority):
+    def __init__(self, directory, authority, name=NAME):
         directory.mkdir(parents=True, exist_ok=True)
-        self.certificate = authority.server(NAME, "127.0.0.1")
+        self.certificate = authority.server(name, "127.0.0.1")
         self._trust = authority.client_context()
         options = {"PEBBLE_VA_ALWAYS_VALID": 1, "PEBBLE_VA_NOSLEEP": 1, "PEBBLE_WFE_NONCEREJECT": 0}
         for _ in range(5):
@@ -27,7 +27,7 @@ class Pebble(Daemon):
             self.close()
         else:
             raise AssertionError(f"pebble does not start: {self.lines.all()}")
-        self.directory_url = f"https://{NAME}:{self.port}/dir"
+        self.directory_url = f"https://{name}:{self.port}/dir"
         self.root = directory / "issuing-root.pem"
         self.root.write_bytes(self._manage("/roots/0"))
 

@@ -29,6 +29,8 @@ static struct stage {
     struct session_options *options; /* owned, and its policy */
     struct session_context ctx[STAGE_CLIENTS];
     struct admission *admission;
+    struct loop_guard *loop_guard;
+    enum door_kind door; /* by which clients come in */
     struct pacing *pacing;
     struct upstream_pool *pool;
     struct pipes *pipes;
@@ -403,7 +405,7 @@ struct stage_end *stage_client(unsigned i)
     int rc = addr_parse(&from, SPAN("192.0.2.0"), 40000);
     assert(rc == 0);
     from.in.sin_addr.s_addr = htonl(ntohl(from.in.sin_addr.s_addr) + i + 1);
-    session_accept(&stage.ctx[i], DOOR_PROXY, e->near, &from);
+    session_accept(&stage.ctx[i], stage.door, e->near, &from);
     return e;
 }
 
@@ -505,7 +507,7 @@ void stage_connect(void)
 void stage_drain(void)
 {
     for (size_t i = 0; i < STAGE_CLIENTS; i++)
-        session_drain_all(&stage.ctx[i]);
+        session_drain_all(&stage.ctx[i], false);
 }
 
 void stage_stop(void)
@@ -603,6 +605,7 @@ static struct session_options *options_make(const struct stage_options *o)
         .realm = "stage",
         .forwarded_for = true,
         .name = STAGE_NAME,
+        .door = {[DOOR_PASSTHROUGH] = {.port = 443}},
     };
     int rc = prefix_parse(&everybody, SPAN("192.0.2.0/24"));
     assert(rc == 0);
@@ -649,6 +652,7 @@ static void fill_context(unsigned i)
         .net = stage.net,
         .metrics = &stage.metrics,
         .admission = stage.admission,
+        .loop_guard = stage.loop_guard,
         .pacing = stage.pacing,
         .paced = {.wake = on_granted},
         .pool = stage.pool,
@@ -710,16 +714,18 @@ void stage_open(const struct stage_options *options)
     rc = rc == 0 ? deadlines_create(&stage.net.deadlines, &stage.loop) : rc;
     assert(rc == 0);
     stage.admission = admission_create();
+    stage.loop_guard = loop_guard_create();
+    stage.door = options->passthrough ? DOOR_PASSTHROUGH : DOOR_PROXY;
     stage.pacing = pacing_create();
     stage.pool = upstream_pool_create(&stage.net);
     stage.pipes = pipes_create();
-    assert(stage.admission != NULL && stage.pacing != NULL);
+    assert(stage.admission != NULL && stage.pacing != NULL && stage.loop_guard != NULL);
     assert(stage.pool != NULL && stage.pipes != NULL);
     pipes_set_limits(stage.pipes, options->copied ? 0 : PIPES, PIPE_OCTETS);
     admission_set_limits(stage.admission, &(struct admission_limits){STAGE_CLIENTS, 0, 64});
     pacing_set_limits(stage.pacing, options->paced ? 1 : 0, 2);
     stage.facts =
-        (struct control_facts){NULL, tell_ready, tell_document, tell_document, tell_metrics};
+        (struct control_facts){NULL, tell_ready, tell_document, tell_document, tell_metrics, NULL};
     for (unsigned i = 0; i < STAGE_CLIENTS; i++)
         fill_context(i);
     options_use(options_make(options));
@@ -753,6 +759,7 @@ void stage_close(void)
     check_counters();
     pacing_destroy(stage.pacing);
     admission_destroy(stage.admission);
+    loop_guard_destroy(stage.loop_guard); /* asserts that nothing is on its way */
     poller_destroy(stage.net.poller);
     deadlines_destroy(stage.net.deadlines);
     (void)uv_run(&stage.loop, UV_RUN_DEFAULT);

@@ -74,6 +74,7 @@ struct stage_options {
     bool roomy;             /* sockets take much before they are full */
     bool copied;            /* no kernel pipes for tunnels */
     bool parents;           /* everything goes through p1.ca.test:8080, or else p2.ca.test:8443 */
+    bool passthrough;       /* clients come in by the server name of their ClientHello */
     bool passwords;         /* are asked for: see session_fakes.h for the right ones */
     unsigned exchanges_max; /* of one connection; 0: no such limit */
 };
