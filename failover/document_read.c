@@ -369,7 +369,7 @@ static int read_proxies(struct reader *r, const cJSON *root)
     int rc = take_array(r, &at, root, &array);
     if (rc != 0)
         return rc;
-    if (cJSON_GetArraySize(array) > PROXIES_MAX)
+    if (cJSON_GetArraySize(array) > (int)PROXIES_MAX)
         return refuse(r, &at, "are too many");
     r->entry = calloc(PROXIES_MAX, sizeof *r->entry);
     if (r->entry == NULL)
@@ -462,7 +462,7 @@ static int read_rule_list(const struct reader *r, const struct place *rule_at, e
         return list == RULE_PROXIES ? refuse(r, &at, "is missing") : 0;
     if (!cJSON_IsArray(array))
         return refuse(r, &at, "is not an array");
-    if (list == RULE_PROXIES && cJSON_GetArraySize(array) > PROXIES_MAX)
+    if (list == RULE_PROXIES && cJSON_GetArraySize(array) > (int)PROXIES_MAX)
         return refuse(r, &at, "are too many");
     bool kept = (list == RULE_DOMAINS || list == RULE_SUBNETS) && rule_is_kept(r, rule);
     cJSON_ArrayForEach(item, array)
