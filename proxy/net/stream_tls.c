@@ -5,16 +5,55 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "proxy/net/tls_offload.h"
 #include "proxy/net/tls_step.h"
 
+enum { MESSAGES_MAX = 32 }; /* of the peer's handshake protocol, with no octet of data between */
+
 static SSL *ssl_of(const struct stream *s)
 {
     return s->layer_state;
 }
+
+/* ---- what the peer says besides data ---- */
+
+/*
+ * KeyUpdate, NewSessionTicket, HelloRequest, a ClientHello that asks for another handshake: each
+ * costs the peer a few octets and us cryptography, and OpenSSL reads on behind them for as long as
+ * there are more. They are counted where OpenSSL hands them out, and too many are the end: it
+ * throws away what comes behind this mark, and whoever reads is told by judge().
+ */
+static void on_message(int is_ours, int version, int type, const void *data, size_t size, SSL *ssl,
+                       void *arg)
+{
+    (void)version;
+    (void)data;
+    (void)size;
+    (void)arg;
+    if (is_ours || type != SSL3_RT_HANDSHAKE)
+        return;
+    uintptr_t count = (uintptr_t)SSL_get_app_data(ssl) + 1;
+    (void)SSL_set_app_data(ssl, (void *)count); // NOLINT(performance-no-int-to-ptr)
+    if (count > MESSAGES_MAX)
+        SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
+static size_t messages_of(const SSL *ssl)
+{
+    return (uintptr_t)SSL_get_app_data(ssl);
+}
+
+void stream_tls_prepare(struct ssl_ctx_st *ctx)
+{
+    (void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_msg_callback(ctx, on_message);
+}
+
+/* ---- octets ---- */
 
 /* What a result that is no progress means; `*can` is false then until the next edge. */
 static ssize_t judge(struct stream *s, int result, bool *can)
@@ -22,6 +61,8 @@ static ssize_t judge(struct stream *s, int result, bool *can)
     int error = SSL_get_error(ssl_of(s), result), number = errno;
     *can = false;
     ERR_clear_error();
+    if (messages_of(ssl_of(s)) > MESSAGES_MAX)
+        return -ECONNRESET;
     switch (error) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE:
@@ -83,11 +124,20 @@ bool stream_tls_in_kernel(void)
 
 static ssize_t tls_receive(struct stream *s, void *to, size_t size)
 {
+    SSL *ssl = ssl_of(s);
+    size_t before = messages_of(ssl);
     errno = 0;
     ERR_clear_error();
-    int n = SSL_read(ssl_of(s), to, length_of(size));
-    /* More may wait inside: only -EAGAIN says that nothing does. */
-    return n > 0 ? n : judge(s, n, &s->can_read);
+    int n = SSL_read(ssl, to, length_of(size));
+    if (n > 0) { /* more may wait inside: only -EAGAIN says that nothing does */
+        (void)SSL_set_app_data(ssl, NULL);
+        return n;
+    }
+    ssize_t rc = judge(s, n, &s->can_read);
+    /* A message was the whole of this turn: what is behind it has made its edge already. */
+    if (rc == -EAGAIN && messages_of(ssl) != before)
+        stream_resume(s);
+    return rc;
 }
 
 /*

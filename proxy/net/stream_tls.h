@@ -12,6 +12,14 @@
 #include "proxy/net/stream.h"
 
 struct ssl_st; /* OpenSSL's SSL */
+struct ssl_ctx_st;
+
+/*
+ * Before any SSL is made of it, for servers and clients alike: messages of the handshake protocol
+ * after the handshake end the turn at the latest when all that was read ahead is used, and too many
+ * without data between them are -ECONNRESET. An SSL's app data is the layer's own.
+ */
+void stream_tls_prepare(struct ssl_ctx_st *ctx);
 
 /* Takes `ssl`, set up for the stream's descriptor. */
 void stream_tls_take(struct stream *s, struct ssl_st *ssl);

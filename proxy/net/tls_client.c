@@ -39,6 +39,9 @@ static bool set_up(SSL_CTX *ctx)
     static const unsigned char protocols[] = "\x08http/1.1";
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    stream_tls_prepare(ctx);
+    /* Who asks for it would have us sign on the loop's thread, as often as he likes. */
+    (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&

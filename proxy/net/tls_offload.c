@@ -134,20 +134,27 @@ bool tls_offload_has(const struct stream *s)
     return s->layer == &layer;
 }
 
-/* Whether a step could get further: a client speaks first, and a server is waited for. */
-static bool may_go_on(const struct offload *o)
+/*
+ * Whether a step could get further: a client speaks first, a server is waited for, and what finds
+ * no room waits for the edge, whatever there is to read: else we and the thread would go round with
+ * a peer that does not read.
+ */
+static bool may_go_on(const struct offload *o, bool has_room)
 {
     char octet;
     if (!o->begun && !SSL_is_server(o->ssl))
         return true;
+    if (SSL_want_write(o->ssl))
+        return has_room;
     ssize_t n = recv(o->stream->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n >= 0 || (errno != EAGAIN && errno != EINTR) || SSL_want_write(o->ssl);
+    return n >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
 static int go_on(struct stream *s, struct offload *o, const char **why)
 {
+    bool has_room = s->can_write;
     s->can_read = s->can_write = false; /* until the next edge */
-    if (!may_go_on(o))
+    if (!may_go_on(o, has_room))
         return -EAGAIN;
     int rc = tls_thread_submit(tls_provider_thread(o->provider), &o->job, o->mailbox, !o->begun);
     o->begun = true;

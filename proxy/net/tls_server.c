@@ -199,6 +199,7 @@ static bool set_up(SSL_CTX *ctx, const struct tls_server_options *o)
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS |
                                     SSL_MODE_NO_AUTO_CHAIN);
+    stream_tls_prepare(ctx);
     (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_max_cert_list(ctx, CLIENT_CHAIN_OCTETS);

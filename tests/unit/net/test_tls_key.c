@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -323,6 +324,66 @@ static void test_handshakes(void **state)
     tls_provider_unref(p);
 }
 
+/* ---- a peer that does not read ---- */
+
+static atomic_uint steps; /* of the one that is stuck */
+
+static void on_info(const SSL *ssl, int where, int result)
+{
+    (void)ssl;
+    (void)result;
+    if (where == SSL_CB_ACCEPT_EXIT)
+        (void)atomic_fetch_add(&steps, 1);
+}
+
+/* A first flight that no small socket takes. */
+static SSL_CTX *talkative_context(const struct pair *pair, struct tls_key *key)
+{
+    SSL_CTX *ctx = server_context(pair, key);
+    for (unsigned i = 0; i < 64; i++)
+        assert_int_equal(SSL_CTX_add1_chain_cert(ctx, SSL_CTX_get0_certificate(ctx)), 1);
+    SSL_CTX_set_info_callback(ctx, on_info);
+    return ctx;
+}
+
+/* The thread is for those who go on; it serves in turn, so that a stuck one would be seen there. */
+static void test_no_room_is_waited_for(void **state)
+{
+    char why[TEXT_MAX] = "";
+    int small = 1;
+    unsigned before = 0;
+    struct server stuck, server;
+    (void)state;
+    atomic_init(&steps, 0);
+    struct tls_provider *p = open_base("base", "", why);
+    struct tls_key *key = load(p, ec.key, &ec, why);
+    SSL_CTX *ctx = server_context(&ec, key), *talkative = talkative_context(&ec, key);
+    SSL_CTX *clients = SSL_CTX_new(TLS_client_method());
+    SSL *deaf = begin(&stuck, talkative, clients, p);
+    assert_int_equal(setsockopt(stuck.stream.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    assert_int_equal(SSL_do_handshake(deaf), -1);
+    while (atomic_load(&steps) == 0)
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(write(SSL_get_fd(deaf), "more", 4), 4); /* there is something to read */
+    for (unsigned i = 0; i < 8; i++) {
+        if (i == 3) /* every edge is over */
+            before = atomic_load(&steps);
+        SSL *client = begin(&server, ctx, clients, p);
+        shake_hands(&server, client);
+        stream_close(&server.stream);
+        end_client(client);
+    }
+    assert_int_equal(stuck.result, -EAGAIN);
+    assert_int_equal(atomic_load(&steps), before);
+    stream_close(&stuck.stream);
+    end_client(deaf);
+    SSL_CTX_free(clients);
+    SSL_CTX_free(talkative);
+    SSL_CTX_free(ctx);
+    tls_key_unref(key);
+    tls_provider_unref(p);
+}
+
 /* Closed after each number of rounds: queued, on the thread, on its way back, or over. */
 static void test_closed_at_any_moment(void **state)
 {
@@ -383,6 +444,7 @@ int main(void)
         TEST(test_shared),
         TEST(test_key_keeps_its_provider),
         TEST(test_handshakes),
+        TEST(test_no_room_is_waited_for),
         TEST(test_closed_at_any_moment),
         TEST(test_a_client_that_speaks_no_tls),
 #undef TEST

@@ -12,9 +12,11 @@
 
 #include <cmocka.h>
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "proxy/net/stream_tls.h"
+#include "proxy/net/tls_client.h"
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_server.h"
 #include "proxy/net/tls_tickets.h"
@@ -425,6 +427,128 @@ static void test_length(void **state)
     }
 }
 
+/* ---- messages without data ---- */
+
+enum { FLOOD = 40, FEW = 20 }; /* the first is too many in a row */
+
+/* The result of the stream once there is one, each turn of the loop as its owner is called. */
+static ssize_t receive_in_turns(struct stream *s)
+{
+    char octet;
+    ssize_t n = -EAGAIN;
+    for (unsigned turns = 0; n == -EAGAIN && turns < 2 * FLOOD; turns++) {
+        s->can_read = false;
+        (void)uv_run(&loop, UV_RUN_NOWAIT); /* resumed, or an edge */
+        if (s->can_read)
+            n = stream_receive(s, &octet, 1);
+    }
+    return n;
+}
+
+static void update_keys(SSL *ssl, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(ssl), 1);
+    }
+}
+
+static void test_key_updates_without_end(void **state)
+{
+    struct tls_server *t = make(NULL, TLS_CLIENT_NONE);
+    struct talk k;
+    (void)state;
+    open_talk(&k, t, NULL, NULL);
+    assert_int_equal(SSL_set_max_proto_version(k.client, TLS1_3_VERSION), 1);
+    assert_int_equal(shake_hands(&k), 0);
+    for (unsigned i = 0; i < 3; i++) { /* what a client may do that has something to say */
+        update_keys(k.client, FEW);
+        assert_int_equal(SSL_write(k.client, "x", 1), 1);
+        assert_int_equal(receive_in_turns(&k.stream), 1);
+    }
+    update_keys(k.client, FLOOD);
+    assert_int_equal(SSL_write(k.client, "x", 1), 1);
+    assert_int_equal(receive_in_turns(&k.stream), -ECONNRESET);
+    close_talk(&k);
+    tls_server_unref(t);
+}
+
+/* A server of the test's own, that our client believes; its SSL. */
+static SSL *open_client(struct tls_client *c, struct stream *s, SSL_CTX *servers, int version)
+{
+    const char *why = "";
+    int fd[2], rc = -EAGAIN, theirs = 0;
+    SSL *ssl = SSL_new(servers);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    stream_init(s, on_ready);
+    assert_int_equal(stream_open(s, net.poller, fd[0]), 0);
+    assert_int_equal(tls_client_begin(c, s, NULL, "localhost", NULL), 0);
+    assert_int_equal(SSL_set_fd(ssl, fd[1]), 1);
+    assert_int_equal(SSL_set_max_proto_version(ssl, version), 1);
+    SSL_set_accept_state(ssl);
+    while (rc == -EAGAIN || theirs != 1) {
+        if (rc == -EAGAIN)
+            rc = stream_tls_handshake(s, &why);
+        assert_true(rc == 0 || rc == -EAGAIN);
+        theirs = theirs == 1 ? 1 : SSL_do_handshake(ssl);
+    }
+    return ssl;
+}
+
+static void end_client(struct stream *s, SSL *ssl)
+{
+    int fd = SSL_get_fd(ssl);
+    stream_close(s);
+    SSL_free(ssl);
+    (void)close(fd);
+}
+
+static void ask_again(SSL *ssl, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) { /* HelloRequest */
+        assert_int_equal(SSL_renegotiate(ssl), 1);
+        assert_int_equal(SSL_do_handshake(ssl), 1);
+    }
+}
+
+/* A server that we ask is no friend either. */
+static void test_server_that_says_nothing(void **state)
+{
+    char cas[PEM_MAX], octet;
+    const char *why = "";
+    struct stream s;
+    (void)state;
+    struct made named = made_unsigned(&(struct made_request){"server", &ca, DAY_S});
+    made_add(&named, NID_subject_alt_name, "DNS:localhost");
+    made_sign(&named, &ca);
+    size_t ca_len = made_print(cas, sizeof cas, &ca, 0);
+    struct tls_client *c = tls_client_create((struct span){cas, ca_len}, &why);
+    SSL_CTX *servers = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(SSL_CTX_use_certificate(servers, named.certificate), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(servers, named.key), 1);
+    SSL *ssl = open_client(c, &s, servers, TLS1_3_VERSION);
+    update_keys(ssl, FEW);
+    assert_int_equal(SSL_write(ssl, "x", 1), 1);
+    assert_int_equal(receive_in_turns(&s), 1);
+    update_keys(ssl, FLOOD);
+    assert_int_equal(receive_in_turns(&s), -ECONNRESET);
+    end_client(&s, ssl);
+    /* Another handshake would be a signature of ours each time: the answer is an alert. */
+    ssl = open_client(c, &s, servers, TLS1_2_VERSION);
+    ask_again(ssl, 1);
+    assert_int_equal(receive_in_turns(&s), -EAGAIN);
+    assert_int_equal(SSL_read(ssl, &octet, 1), -1);
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_NO_RENEGOTIATION);
+    end_client(&s, ssl);
+    ssl = open_client(c, &s, servers, TLS1_2_VERSION);
+    ask_again(ssl, FLOOD);
+    assert_int_equal(receive_in_turns(&s), -ECONNRESET);
+    end_client(&s, ssl);
+    SSL_CTX_free(servers);
+    tls_client_destroy(c);
+    made_free(&named);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +558,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_trust_resumes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_connection_is_judged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kernel_gets_plain_octets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_key_updates_without_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_server_that_says_nothing, setup, teardown),
         cmocka_unit_test(test_common_names),
         cmocka_unit_test(test_several_and_none),
         cmocka_unit_test(test_length),
