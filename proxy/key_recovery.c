@@ -14,6 +14,7 @@ struct key_recovery {
     uint64_t pause_ms;
     uint64_t recovered_ms; /* when it last succeeded; 0: never */
     unsigned attempts;     /* in vain so far */
+    bool given_up;         /* until a reload */
 };
 
 /* On the provider's thread. */
@@ -28,14 +29,36 @@ static void on_due(uv_timer_t *timer)
     struct key_recovery *r = timer->data;
     uint64_t first_ms, max_ms;
     r->options.pauses(r->options.arg, &first_ms, &max_ms);
-    if (r->options.renew(r->options.arg, r->attempts == 0)) {
+    enum key_renewal how = r->options.renew(r->options.arg, r->attempts == 0);
+    if (how == KEY_RENEWED) {
         r->attempts = 0;
         r->recovered_ms = uv_now(timer->loop);
+        return;
+    }
+    if (how == KEY_PIN_REFUSED) {
+        r->given_up = true;
+        log_line(LOG_ERROR,
+                 "the device of a TLS key has got its PIN in vain: not tried again until "
+                 "a reload (SIGHUP), or it might lock itself; set the PIN right first");
         return;
     }
     r->attempts++;
     r->pause_ms = r->pause_ms * 2 < max_ms ? r->pause_ms * 2 : max_ms;
     (void)uv_timer_start(&r->timer, on_due, r->pause_ms, 0);
+}
+
+void key_recovery_again(struct key_recovery *r, bool mended)
+{
+    uint64_t max_ms;
+    if (!r->given_up)
+        return;
+    r->given_up = false;
+    r->attempts = 0;
+    r->options.pauses(r->options.arg, &r->pause_ms, &max_ms);
+    if (mended)
+        r->recovered_ms = uv_now(r->timer.loop);
+    else
+        (void)uv_timer_start(&r->timer, on_due, r->pause_ms, 0);
 }
 
 static void on_lost(uv_async_t *async)
@@ -44,6 +67,7 @@ static void on_lost(uv_async_t *async)
     uint64_t first_ms, max_ms, now = uv_now(async->loop);
     if (uv_is_active((uv_handle_t *)&r->timer))
         return;
+    r->given_up = false;
     r->options.pauses(r->options.arg, &first_ms, &max_ms);
     /* One that is lost as soon as it is back gets the longer pauses too. */
     bool again = r->recovered_ms != 0 && now - r->recovered_ms < max_ms;

@@ -2,16 +2,34 @@
 
 #include "proxy/base/log.h"
 #include "proxy/key_recovery.h"
+#include "proxy/net/tls_provider.h"
 
-static bool renew(void *arg, bool tells)
+static enum key_renewal renew(void *arg, bool tells)
 {
     struct server *sv = arg;
+    if (!server_may_renew(sv))
+        return KEY_PIN_REFUSED;
     if (!server_renew(sv,
                       tells ? "the device of a TLS key is away still: to open it again is" : NULL))
-        return false;
+        return server_may_renew(sv) ? KEY_AWAY : KEY_PIN_REFUSED;
     sv->recoveries_untold++;
     server_tell_reloaded(sv);
-    return true;
+    return KEY_RENEWED;
+}
+
+bool server_may_renew(const struct server *sv)
+{
+    return tls_provider_pins_refused() == sv->pins_refused;
+}
+
+void server_keys_reloaded(struct server *sv, uint64_t refused_before, bool good)
+{
+    uint64_t refused = tls_provider_pins_refused();
+    if (!good && refused != refused_before && refused_before != sv->pins_refused)
+        return; /* that one as well, so all stays forbidden */
+    sv->pins_refused = refused;
+    if (good || refused == refused_before)
+        key_recovery_again(sv->key_recovery, good);
 }
 
 static void tell_pauses(void *arg, uint64_t *first_ms, uint64_t *max_ms)

@@ -227,9 +227,8 @@ static bool digest_place(const struct tls_loading *l, unsigned char place[TLS_DE
                           : EVP_Digest(l->pem, l->pem_len, place, NULL, EVP_sha256(), NULL) == 1;
 }
 
-static void run_load(struct tls_job *job)
+static void load_key(struct tls_loading *l)
 {
-    struct tls_loading *l = LIST_ITEM(job, struct tls_loading, job);
     struct tls_provider *p = l->provider;
     unsigned char place[TLS_DEVICE_KEY_PLACE];
     ERR_clear_error();
@@ -254,6 +253,17 @@ static void run_load(struct tls_job *job)
     if (!l->good)
         tell_no_signature(l, how);
     ERR_clear_error();
+}
+
+/* Whoever waits for it may have gone: what a PIN in vain means for later is counted here. */
+static void run_load(struct tls_job *job)
+{
+    struct tls_loading *l = LIST_ITEM(job, struct tls_loading, job);
+    struct tls_provider *p = l->provider;
+    p->pin_asked = 0;
+    load_key(l);
+    if (!l->good && p->pin_asked > 0 && p->pin_len > 0)
+        tls_provider_count_refused();
 }
 
 struct tls_device_key *tls_device_key_load(struct tls_provider *p, const char *uri, struct span pem,

@@ -18,7 +18,7 @@ static struct {
     void (*on_lost)(void *arg);
     void *arg;
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER, .providers = {&known.providers, &known.providers}};
-static _Atomic uint64_t lost_count;
+static _Atomic uint64_t lost_count, refused_count;
 
 /* ---- what OpenSSL says ---- */
 
@@ -304,9 +304,10 @@ struct tls_provider *tls_provider_open(const struct tls_provider_options *option
     }
     UI_set_default_method(UI_null());                    /* nothing may ask at a terminal */
     (void)tls_threads_wait(options->patience_ms, false); /* our predecessor may be on its way */
-    (void)snprintf(why, size,
-                   "no memory, or no right to threads: with seccomp=on the first provider needs a "
-                   "restart");
+    (void)snprintf(
+        why, size,
+        "with seccomp=on the first provider needs a restart; else memory or threads have "
+        "run out");
     p = create(options);
     if (p == NULL)
         return NULL;
@@ -397,6 +398,16 @@ void tls_provider_on_threads(void (*run)(void *arg), void *arg)
         tls_thread_put(LIST_ITEM(at, struct tls_provider, node)->thread, &e->job);
     }
     (void)pthread_mutex_unlock(&known.lock);
+}
+
+void tls_provider_count_refused(void)
+{
+    (void)atomic_fetch_add(&refused_count, 1);
+}
+
+uint64_t tls_provider_pins_refused(void)
+{
+    return atomic_load(&refused_count);
 }
 
 int tls_provider_print(struct buf *out)

@@ -56,6 +56,13 @@ void tls_provider_on_threads(void (*run)(void *arg), void *arg);
 /* The loss of one, any, is told here, on its thread; NULL: nobody listens any more. */
 void tls_provider_watch(void (*on_lost)(void *arg), void *arg);
 
+/*
+ * How many loads of keys have failed, since the start, after the device had asked for the PIN and
+ * got it. It is wrong then, as far as anybody can tell, and each further try brings the device
+ * nearer to locking itself for good. Any thread.
+ */
+uint64_t tls_provider_pins_refused(void);
+
 /* How many have been lost since the start, as a metric. 0, -ENOBUFS or -ENOMEM. Any thread. */
 int tls_provider_print(struct buf *out);
 

@@ -78,6 +78,9 @@ void tls_loading_dispose(struct tls_job *job); /* any thread */
  * consequences. */
 void tls_provider_first_error(char *out, size_t size);
 
+/* A key was not loaded though the PIN was given. */
+void tls_provider_count_refused(void);
+
 /* Whether the error was raised by a provider of the device. */
 bool tls_provider_blames(const struct tls_provider *p, unsigned long error);
 bool tls_provider_has_name(const struct tls_provider *p, const char *name);

@@ -475,6 +475,30 @@ def test_tpm_lost_twice(start, authority, tpm, tls):
         assert serves_again(proxy, tls)
 
 
+def test_a_wrong_pin_is_not_tried_again(start, authority, tpm, tls):
+    """A device counts wrong ones and locks itself: neither the lost device nor changed files cost it another."""
+    made = without_leak_checks(of_tpm(authority, tpm, password="barley"))
+    often = {"tls.provider.retry": "50ms", "tls.provider.retry.max": "50ms", "tls.watch.interval": "100ms"}
+    proxy = start(made, often)
+    pin_file(made, "rye")
+    tpm.kill()
+    assert handshake_error(proxy, tls)
+    proxy.wait_event("tpm2 cannot be loaded")
+    assert tpm.start()
+    proxy.wait_event("not tried again until a reload")
+    pathlib.Path(made.certificate).touch()
+    proxy.wait_event("changed certificates not read")
+    refused = [line for line in proxy.events() if "is the PIN or password right" in line]
+    assert len(refused) == 1, refused
+    seen = len(proxy.events())
+    tpm.kill()  # a reload that finds nobody to give a PIN to: from here on all is as before
+    assert "refused" in proxy.reload({})
+    pin_file(made, "barley")
+    assert tpm.start()
+    proxy.wait_event("is back", start=seen)
+    assert serves_again(proxy, tls)
+
+
 @pytest.fixture
 def network_hsm(tmp_path):
     need_pkcs11()
