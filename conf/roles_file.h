@@ -37,7 +37,7 @@ enum {
     K(allowed_http_ports, "allowed.http.ports", PORTS, "", 0, 1024,                                \
       "ports that its plain http:// may reach")                                                    \
     K(allowed_protocols, "allowed.protocols", LIST, "", 0, 16,                                     \
-      "plain-HTTP protocols that may pass; empty: all")                                            \
+      "plain-HTTP protocols that may pass; never empty")                                           \
     K(limit_connections, "limit.connections", NUMBER, "0", 0, 10000000,                            \
       "connections of all its clients at once; 0: no such limit")                                  \
     K(limit_connections_per_identity, "limit.connections.per.identity", NUMBER, "0", 0, 10000000,  \

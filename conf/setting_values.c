@@ -338,6 +338,52 @@ void setting_value_free(enum setting_type type, union setting_value *v)
     memset(v, 0, sizeof *v);
 }
 
+static int list_copy(struct text_list *to, const struct text_list *from)
+{
+    to->item = calloc(from->count + 1, sizeof *to->item);
+    if (to->item == NULL)
+        return -ENOMEM;
+    for (; to->count < from->count; to->count++) {
+        to->item[to->count] = strdup(from->item[to->count]);
+        if (to->item[to->count] == NULL)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* NULL: out of memory. */
+static void *array_copy(const void *from, size_t count, size_t size)
+{
+    void *to = calloc(count + 1, size);
+    if (to != NULL && count > 0)
+        memcpy(to, from, count * size);
+    return to;
+}
+
+int setting_value_copy(enum setting_type type, union setting_value *to,
+                       const union setting_value *from)
+{
+    *to = *from;
+    bool good = true;
+    if (type == SETTING_TEXT) {
+        to->text = strdup(from->text);
+        good = to->text != NULL;
+    } else if (type == SETTING_LIST) {
+        to->list = (struct text_list){.item = NULL};
+        good = list_copy(&to->list, &from->list) == 0;
+    } else if (type == SETTING_PREFIXES) {
+        to->prefixes.item =
+            array_copy(from->prefixes.item, from->prefixes.count, sizeof *from->prefixes.item);
+        good = to->prefixes.item != NULL;
+    } else if (type == SETTING_PORTS) {
+        to->ports.item = array_copy(from->ports.item, from->ports.count, sizeof *from->ports.item);
+        good = to->ports.item != NULL;
+    }
+    if (!good)
+        setting_value_free(type, to);
+    return good ? 0 : -ENOMEM;
+}
+
 static bool list_same(const struct text_list *a, const struct text_list *b)
 {
     bool same = a->count == b->count;

@@ -88,6 +88,10 @@ int setting_value_parse(union setting_value *v, const struct setting_info *info,
 size_t setting_value_size(enum setting_type type);
 
 void setting_value_free(enum setting_type type, union setting_value *v);
+
+/* 0 with an owned value, or -ENOMEM without one. */
+int setting_value_copy(enum setting_type type, union setting_value *to,
+                       const union setting_value *from);
 bool setting_value_same(enum setting_type type, const union setting_value *a,
                         const union setting_value *b);
 

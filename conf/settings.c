@@ -465,6 +465,19 @@ void settings_restart_needed(const struct settings *old, const struct settings *
     }
 }
 
+int settings_keep(struct settings *s, const struct settings *in_force)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        union setting_value kept, old = field_get(in_force, &table[i]);
+        if (table[i].reload)
+            continue;
+        if (setting_value_copy(table[i].type, &kept, &old) != 0)
+            return -ENOMEM;
+        field_put(s, &table[i], &kept);
+    }
+    return 0;
+}
+
 /* "# word word", wrapped at 100 columns. */
 static void comment_print(FILE *out, const char *text)
 {

@@ -410,7 +410,7 @@
       "at the gateway instead of queue.timeout")                                                   \
     S(gateway_retries, "gateway.retries", GATEWAY, NUMBER, "3", 0, 100, RELOAD,                    \
       "attempts more at an upstream that could not be reached, each at the next one, or at the "   \
-      "same after a second; never of a POST that may have arrived")                                \
+      "same after a second; never of what may have arrived")                                       \
     S(gateway_check_interval, "gateway.check.interval", GATEWAY, TIME, "0ms", 0, 86400000, RELOAD, \
       "upstreams are asked so often for a TLS handshake; three that fail in a row put one out "    \
       "of use, two good ones back; 0ms: they are not asked")                                       \
@@ -569,6 +569,12 @@ const char *settings_set_in(const struct settings *s, const char *key);
  */
 void settings_restart_needed(const struct settings *old, const struct settings *new_,
                              void (*on_key)(void *arg, const char *key), void *arg);
+
+/*
+ * Such keys become what they are in `in_force`, whatever the files say now: what is running was
+ * made by them. 0, or -ENOMEM.
+ */
+int settings_keep(struct settings *s, const struct settings *in_force);
 
 /* Prints the reference of all keys in the form of the shipped files; the test compares the two. */
 void settings_print_defaults(FILE *out, enum settings_file file);

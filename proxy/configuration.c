@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "proxy/base/log.h"
 #include "proxy/bound.h"
 #include "proxy/snapshot.h"
+#include "proxy/snapshot_gateway.h"
 
 void configuration_print_errors(struct settings_errors *errors)
 {
@@ -23,9 +25,16 @@ int configuration_open(const char *dir)
     return fd >= 0 ? fd : -errno;
 }
 
-bool configuration_load(const struct configuration_source *from, struct listen_ports ports,
-                        struct settings **settings, struct snapshot **snapshot,
-                        struct settings_errors *errors)
+static void tell_restart_needed(void *arg, const char *key)
+{
+    (void)arg;
+    log_line(LOG_WARNING, "reload: %s changed, but only a restart puts it in force", key);
+}
+
+/* `in_force`: NULL at the start. */
+static bool load(const struct configuration_source *from, struct listen_ports ports,
+                 const struct settings *in_force, struct settings **settings,
+                 struct snapshot **snapshot, struct settings_errors *errors)
 {
     *snapshot = NULL;
     *settings = from->command != NULL
@@ -38,6 +47,11 @@ bool configuration_load(const struct configuration_source *from, struct listen_p
     if (ports.proxy == 0)
         ports.proxy = (uint16_t)(*settings)->heartbeatport;
     bound_check(*settings, errors);
+    if (in_force != NULL) {
+        settings_restart_needed(in_force, *settings, tell_restart_needed, NULL);
+        if (settings_keep(*settings, in_force) != 0)
+            settings_error(errors, "configuration", "out of memory");
+    }
     /* Built also after a mistake in a file, so that one run tells all mistakes. */
     *snapshot = snapshot_build(*settings, from->fd, ports, errors);
     if (errors->count == 0)
@@ -50,15 +64,22 @@ bool configuration_load(const struct configuration_source *from, struct listen_p
     return false;
 }
 
+bool configuration_load(const struct configuration_source *from, struct listen_ports ports,
+                        struct settings **settings, struct snapshot **snapshot,
+                        struct settings_errors *errors)
+{
+    return load(from, ports, NULL, settings, snapshot, errors);
+}
+
 bool configuration_load_again(const struct configuration_source *from, struct listen_ports ports,
-                              struct settings **settings, struct snapshot **snapshot,
-                              struct settings_errors *errors)
+                              const struct settings *in_force, struct settings **settings,
+                              struct snapshot **snapshot, struct settings_errors *errors)
 {
     struct configuration_source now = *from;
     int fd = configuration_open(from->dir);
     if (fd != -EACCES)
         now.fd = fd;
-    bool good = configuration_load(&now, ports, settings, snapshot, errors);
+    bool good = load(&now, ports, in_force, settings, snapshot, errors);
     if (fd >= 0)
         (void)close(fd);
     return good;
@@ -90,6 +111,14 @@ static void warn_of_reporting(const struct settings *settings)
     }
 }
 
+static void warn_of_gateway(const struct settings *settings)
+{
+    const char *doubt = snapshot_gateway_doubt(settings);
+    if (doubt != NULL)
+        (void)fprintf(stderr, "%s: warning: %s\n",
+                      settings_where(settings, SNAPSHOT_GATEWAY_DOUBTFUL), doubt);
+}
+
 int configuration_check(const char *dir)
 {
     struct configuration_source from = {.dir = dir, .fd = configuration_open(dir)};
@@ -102,6 +131,7 @@ int configuration_check(const char *dir)
     if (good) {
         warn_of_reporting(settings);
         warn_of_unasked(settings);
+        warn_of_gateway(settings);
         (void)printf("%s: fine\n", dir);
         snapshot_unref(snapshot);
         settings_free(settings);

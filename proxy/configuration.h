@@ -34,10 +34,14 @@ bool configuration_load(const struct configuration_source *from, struct listen_p
                         struct settings **settings, struct snapshot **snapshot,
                         struct settings_errors *errors);
 
-/* The same later, as the service user, who may not be allowed to search the directories above. */
+/*
+ * The same later, as the service user, who may not be allowed to search the directories above. Keys
+ * that need a restart are those of `in_force` (NULL: none are yet), and where the files say
+ * otherwise now, that is logged: a listener that was opened with TLS has TLS as long as it lives.
+ */
 bool configuration_load_again(const struct configuration_source *from, struct listen_ports ports,
-                              struct settings **settings, struct snapshot **snapshot,
-                              struct settings_errors *errors);
+                              const struct settings *in_force, struct settings **settings,
+                              struct snapshot **snapshot, struct settings_errors *errors);
 
 /* On standard error; frees them. */
 void configuration_print_errors(struct settings_errors *errors);

@@ -425,8 +425,8 @@ static bool become_service(struct server *sv)
     }
     snapshot_unref(sv->snapshot);
     settings_free(sv->settings);
-    if (configuration_load_again(&sv->source, bound_ports(&sv->bound), &sv->settings, &sv->snapshot,
-                                 &errors))
+    if (configuration_load_again(&sv->source, bound_ports(&sv->bound), NULL, &sv->settings,
+                                 &sv->snapshot, &errors))
         return true;
     configuration_print_errors(&errors);
     log_line(LOG_ERROR, "the configuration cannot be used as the service user (uid %u)",
@@ -613,7 +613,7 @@ static int run(const char *conf_dir, const struct agent_command *command, bool t
     }
     if (geteuid() == 0)
         log_line(LOG_WARNING, "running as root: service.user says so");
-    server_tell_reporting(&server);
+    server_tell_doubts(&server);
     say_ready(&server);
     server_taken_over(&server);
     notify_tell(&server.notify, "READY=1");

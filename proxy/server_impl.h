@@ -42,6 +42,7 @@ struct server {
     struct watch *watch;         /* over the files of the doors' certificates */
     struct tls_tickets *tickets; /* keys of all doors' session tickets, over all reloads */
     struct key_recovery *key_recovery;
+    uint64_t pins_refused; /* by devices of keys, so many as a reload has seen */
     struct drain drain;
     atomic_bool leaving;
     struct worker_shared shared;
@@ -108,6 +109,15 @@ bool server_take_over(struct server *sv);
  */
 bool server_keys_open(struct server *sv);
 
+/*
+ * Whether anything may be built anew without being asked: not once a device has refused its PIN,
+ * until a reload, since each further try would bring it nearer to locking itself.
+ */
+bool server_may_renew(const struct server *sv);
+
+/* A reload has been, good or not; `refused_before`: tls_provider_pins_refused() when it began. */
+void server_keys_reloaded(struct server *sv, uint64_t refused_before, bool good);
+
 /* We are ready: the control socket becomes ours, and the other one may go. */
 void server_taken_over(struct server *sv);
 
@@ -117,8 +127,8 @@ void server_hand_over(void *server, int fd);
 /* Our listening sockets are about to be closed: nobody gets them any more. */
 void server_keep_sockets(struct server *sv);
 
-/* In the log: roles whose rules are only tried, which must not go unnoticed. */
-void server_tell_reporting(const struct server *sv);
+/* In the log: what is no mistake but must not go unnoticed, as roles whose rules are only tried. */
+void server_tell_doubts(const struct server *sv);
 
 /* A worker has told: are all reloads in force everywhere? */
 void server_tell_reloaded(struct server *sv);

@@ -5,15 +5,11 @@
 #include <unistd.h>
 
 #include "proxy/base/log.h"
+#include "proxy/net/tls_provider.h"
 #include "proxy/net/tls_tickets.h"
+#include "proxy/snapshot_gateway.h"
 #include "proxy/snapshot_roles.h"
 #include "proxy/snapshot_tls.h"
-
-static void tell_restart_needed(void *arg, const char *key)
-{
-    (void)arg;
-    log_line(LOG_WARNING, "reload: %s changed, but only a restart puts it in force", key);
-}
 
 /* Said when it is true for every worker, so that whoever reads the line may rely on it. */
 void server_tell_reloaded(struct server *sv)
@@ -68,12 +64,12 @@ static void tell_mistakes(const char *what, struct settings_errors *errors)
 {
     for (size_t i = 0; i < errors->count; i++)
         log_line(LOG_ERROR, "%s", errors->line[i]);
-    log_line(LOG_ERROR, "%s refused: %zu mistakes, the old configuration stays in force", what,
-             errors->count);
+    log_line(LOG_ERROR, "%s refused: %zu mistake%s, the old configuration stays in force", what,
+             errors->count, errors->count == 1 ? "" : "s");
     settings_errors_free(errors);
 }
 
-void server_tell_reporting(const struct server *sv)
+static void tell_reporting(const struct server *sv)
 {
     struct buf names;
     buf_init(&names, ROLES_MAX * (ROLE_NAME_MAX + 2));
@@ -84,24 +80,35 @@ void server_tell_reporting(const struct server *sv)
     buf_release(&names);
 }
 
+void server_tell_doubts(const struct server *sv)
+{
+    const char *doubt = snapshot_gateway_doubt(sv->settings);
+    tell_reporting(sv);
+    if (doubt != NULL)
+        log_line(LOG_WARNING, "warning: %s: %s",
+                 settings_where(sv->settings, SNAPSHOT_GATEWAY_DOUBTFUL), doubt);
+}
+
 void server_reload(struct server *sv)
 {
     struct settings_errors errors = {0};
     struct settings *settings;
     struct snapshot *snapshot;
     struct timespec since;
+    uint64_t refused = tls_provider_pins_refused();
     (void)clock_gettime(CLOCK_REALTIME, &since);
-    if (!configuration_load_again(&sv->source, bound_ports(&sv->bound), &settings, &snapshot,
-                                  &errors)) {
+    if (!configuration_load_again(&sv->source, bound_ports(&sv->bound), sv->settings, &settings,
+                                  &snapshot, &errors)) {
         tell_mistakes("reload", &errors);
+        server_keys_reloaded(sv, refused, false);
         return;
     }
-    settings_restart_needed(sv->settings, settings, tell_restart_needed, NULL);
     put_in_force(sv, snapshot);
     settings_free(sv->settings);
     sv->settings = settings;
-    server_tell_reporting(sv);
+    server_tell_doubts(sv);
     server_watch_again(sv, &since);
+    server_keys_reloaded(sv, refused, true);
     sv->reloads_untold++;
     server_tell_reloaded(sv); /* every worker may be gone already */
 }
@@ -109,14 +116,23 @@ void server_reload(struct server *sv)
 bool server_renew(struct server *sv, const char *what)
 {
     struct settings_errors errors = {0};
+    if (!server_may_renew(sv)) {
+        if (what != NULL)
+            log_line(LOG_ERROR,
+                     "%s not read: a device has refused the PIN of a TLS key, so that only a "
+                     "reload (SIGHUP) tries again",
+                     what);
+        return false;
+    }
     int fd = configuration_open(sv->source.dir);
     /* As the service user we may not be allowed to search the directories above. */
     int dir = fd >= 0 ? fd : sv->source.fd;
     struct snapshot *snapshot = snapshot_build(sv->settings, dir, bound_ports(&sv->bound), &errors);
     if (fd >= 0)
         (void)close(fd);
-    if (snapshot == NULL && what != NULL)
-        tell_mistakes(what, &errors);
+    /* A try that is the last one is told in any case. */
+    if (snapshot == NULL && (what != NULL || !server_may_renew(sv)))
+        tell_mistakes(what != NULL ? what : "to open the device of a TLS key is", &errors);
     settings_errors_free(&errors);
     if (snapshot == NULL)
         return false;

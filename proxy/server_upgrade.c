@@ -48,8 +48,13 @@ void server_taken_over(struct server *sv)
         return;
     control_place_move(sv->control, sv->settings->control_socket,
                        settings_where(sv->settings, "control.socket"));
-    takeover_finish(&sv->takeover);
-    log_line(LOG_NOTICE, "takeover: process %d has been told to go", (int)sv->takeover.process);
+    if (takeover_finish(&sv->takeover))
+        log_line(LOG_NOTICE, "takeover: process %d has been told to go", (int)sv->takeover.process);
+    else
+        log_line(LOG_ERROR,
+                 "takeover: process %d has ended or no longer waits for us: where it runs, it "
+                 "serves beside us; stop it",
+                 (int)sv->takeover.process);
 }
 
 /* ---- the old one ---- */
@@ -59,7 +64,8 @@ static void on_handover_end(void *arg, bool taken)
     struct server *sv = arg;
     sv->handover = NULL;
     if (!taken) {
-        log_line(LOG_WARNING, "process %d ended before it had taken over: we go on",
+        log_line(LOG_WARNING,
+                 "process %d ended before it had taken over, or took too long: we go on",
                  (int)sv->successor);
         return;
     }
@@ -97,7 +103,7 @@ void server_hand_over(void *arg, int fd)
     for (size_t i = 0; i < count; i++)
         list[i] = (struct handover_socket){sv->bound.socket[i].fd,
                                            sv->bound.door[sv->bound.socket[i].at]};
-    const struct handover_options o = {list, count, on_handover_end, sv};
+    const struct handover_options o = {list, count, HANDOVER_PATIENCE_MS, on_handover_end, sv};
     sv->handover = handover_begin(&sv->loop, fd, &o, &sv->successor);
     free(list);
     if (sv->handover != NULL)

@@ -352,11 +352,28 @@ def test_a_change_that_is_wrong_changes_nothing(certferry, settings, files, cert
     other = authority.server("localhost", "other.test")
     files.cert.write_bytes(other.cert.read_bytes())
     proxy.wait_event("the key is not that of the certificate")
-    proxy.wait_event("changed certificates refused: 1 mistakes, the old configuration stays in force")
+    proxy.wait_event("changed certificates refused: 1 mistake, the old configuration stays in force")
     assert shown(proxy, tls) == certificate.der()
     files.put(other)
     proxy.wait_event("renewed: the changed certificates")
     assert shown(proxy, tls) == other.der()
+
+
+@pytest.mark.parametrize("keys", [{"tls.listen": ""}, {"tls.listen": "", "tls.cert": "", "tls.key": ""}])
+def test_tls_stays_until_a_restart(certferry, settings, tmp_path, tls, http_origin, keys):
+    """A reload takes no listener away, so it must not take its TLS, nor the certificates of its clients."""
+    origin = http_origin(lambda _: pytest.fail("a stranger was let in"))
+    clients = ClientAuthority(tmp_path / "devices", "Devices")
+    proxy = certferry(settings | {"tls.client.ca": clients.cert})
+    removed = keys if "tls.cert" not in keys else keys | {"tls.client.ca": ""}
+    assert ("refused" if "tls.cert" in keys else "reloaded") in proxy.reload(removed)
+    assert any("tls.listen changed, but only a restart" in line for line in proxy.events())
+    with connect(proxy) as sock:
+        sock.sendall(request(f"http://{NAME}:{origin.port}/", f"Host: {NAME}:{origin.port}"))
+        assert read_to_end(sock).startswith(b"HTTP/1.1 400 This port speaks TLS")
+    assert proxy.wait_log(lambda line: line["door"] == "tls")["outcome"] == "plain-to-tls-port"
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        still_serves(proxy, tls)
 
 
 def test_handshake_over_a_reload(certferry, settings, files, authority, tls):

@@ -566,6 +566,32 @@ static void changes_that_need_a_restart(void **state)
     settings_free(new_);
 }
 
+/* What is running was made by them. */
+static void restart_keys_are_kept(void **state)
+{
+    (void)state;
+    struct settings_errors e = {0};
+    char keys[256] = "";
+    struct settings *in_force =
+        load_text("listen.addresses=127.0.0.1,[::1]\ntls.listen=on\nthreads=2\n"
+                  "service.user=root\nseccomp=off\nallowed.hosts=a.example\n",
+                  &e);
+    struct settings *now = load_text("threads=3\nseccomp=on\nallowed.hosts=b.example\n", &e);
+    assert_int_equal(e.count, 0);
+    assert_int_equal(settings_keep(now, in_force), 0);
+    settings_restart_needed(in_force, now, on_restart_key, keys);
+    assert_string_equal(keys, "");
+    settings_free(in_force);
+    assert_int_equal(now->tls_listen.count, 1);
+    assert_string_equal(now->tls_listen.item[0], "on");
+    assert_string_equal(now->listen_addresses.item[1], "[::1]");
+    assert_int_equal(now->threads, 2);
+    assert_string_equal(now->service_user, "root");
+    assert_false(now->seccomp);
+    assert_string_equal(now->allowed_hosts.item[0], "b.example");
+    settings_free(now);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +608,7 @@ int main(void)
         cmocka_unit_test(places),
         cmocka_unit_test(error_lines_are_bounded),
         cmocka_unit_test(changes_that_need_a_restart),
+        cmocka_unit_test(restart_keys_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
