@@ -205,6 +205,10 @@ static const char *way_fault(const struct parent *p, const struct settings *st,
     enum outcome verdict = policy_request(policy, &p->host, p->port, PROTOCOL_TUNNEL);
     if (verdict == OUTCOME_OK && p->host.kind != HOST_NAME)
         verdict = policy_address(policy, &p->host.addr, NULL);
+    if (verdict == OUTCOME_HOST_DENIED || verdict == OUTCOME_LITERAL_DENIED)
+        return "not in the allowlist: add it to allowed.hosts in useproxy.properties";
+    if (verdict == OUTCOME_PORT_DENIED)
+        return "Port not in the allowlist: add it to allowed.connect.ports in useproxy.properties";
     return verdict != OUTCOME_OK ? outcome_info(verdict)->phrase : NULL;
 }
 
@@ -304,6 +308,27 @@ void snapshot_gateway_release(struct snapshot_gateway *g)
     free(g->options.forwarded_except);
     parents_unref(g->upstreams);
     *g = (struct snapshot_gateway){.upstreams = NULL};
+}
+
+/* Whether the key names networks, and less than everybody. */
+static bool is_narrow(const struct prefix_list *clients)
+{
+    for (size_t i = 0; i < clients->count; i++) {
+        if (clients->item[i].bits == 0)
+            return false;
+    }
+    return clients->count > 0;
+}
+
+const char *snapshot_gateway_doubt(const struct settings *st)
+{
+    bool asked = st->gateway_client_ca[0] != '\0' && st->gateway_client_auth == 0; /* required */
+    if (st->gateway_listen.count == 0 || st->gateway_upstream_cert[0] == '\0' || asked ||
+        is_narrow(&st->gateway_clients_allow))
+        return NULL;
+    return "upstreams vouch for whoever comes in, so everybody in clients.allow enrolls in our "
+           "name: set gateway.client.ca with gateway.client.auth=required, or give "
+           "gateway.clients.allow the devices' networks";
 }
 
 void snapshot_gateway_files(const struct settings *settings,

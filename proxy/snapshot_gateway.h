@@ -29,6 +29,10 @@ void snapshot_gateway(struct snapshot_gateway *g, struct session_options *sessio
 
 void snapshot_gateway_release(struct snapshot_gateway *g);
 
+/* What is no mistake and yet hardly meant, to follow the key that it is about; NULL: nothing. */
+#define SNAPSHOT_GATEWAY_DOUBTFUL "gateway.upstream.cert"
+const char *snapshot_gateway_doubt(const struct settings *settings);
+
 /* Every file that the keys name, as they are written. */
 void snapshot_gateway_files(const struct settings *settings,
                             void (*on_file)(void *arg, const char *path), void *arg);

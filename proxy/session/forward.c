@@ -231,7 +231,8 @@ void forward_begin(struct session *s, const struct head *head, struct route *r)
     bool bodyless = body_is_empty(&r->body);
     int rc = ex != NULL ? write_head(s, head, r) : -ENOMEM;
     if (rc == 0) {
-        ex->idempotent = bodyless && method_is_idempotent(head->method);
+        ex->idempotent =
+            bodyless && method_is_idempotent(head->method) && !classify_is_order(&r->target);
         bool kept = ex->idempotent || s->hop != NULL;
         rc = kept ? buf_add_span(&ex->again, buf_span(&ex->up)) : 0;
     }

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/session/next_hop_impl.h"
 #include "proxy/wire/binding.h"
 #include "proxy/wire/rewrite.h"
 
@@ -233,11 +234,13 @@ static bool origin_ended(struct session *s, int error)
     return false;
 }
 
-/* Whether the origin's connection may serve another request. */
+/* Whether the origin's connection may serve another request. One made for an older list has proved
+ * itself to a CA, and been shown a certificate, that may no longer be those in force. */
 static bool is_reusable(const struct session *s)
 {
     const struct exchange *ex = s->exchange;
     return ex->keep_origin && ex->request_ended && buf_len(&ex->up) == 0 && !s->origin.fin_seen &&
+           (s->hop == NULL || s->hop->list == s->hop->use->list) &&
            /* the guard may have changed since the dial; it has no say about a parent */
            ((s->hop != NULL && !next_hop_is_origin(s)) ||
             policy_address(session_policy(s), &s->record.origin, NULL) == OUTCOME_OK);

@@ -84,7 +84,8 @@ bool forward_retry(struct session *s, enum parent_result result, bool unforwarde
     if (s->hop == NULL || ex->responded)
         return false;
     next_hop_note(s, result, detail);
-    bool may = unforwarded || ex->sent == 0 || ex->idempotent;
+    /* What an upstream of the gateway may have got is the client's to ask for again. */
+    bool may = unforwarded || ex->sent == 0 || (ex->idempotent && !next_hop_is_origin(s));
     if (!may || ex->again_cut || !is_silent(s) || s->client.broken)
         return false;
     if (s->state == SESSION_EXCHANGE)

@@ -33,7 +33,7 @@ static struct addr own_address(const struct session *s)
     return own;
 }
 
-/* gateway.listen needs a restart, gateway.tls too, and yet the latter would be off at once. */
+/* What bound_check() has seen to; once more, where it would be a device's secret that goes out. */
 bool gateway_is_safe(const struct session *s)
 {
     if (s->door == DOOR_REDIRECT || is_inside_tls(s))

@@ -48,6 +48,13 @@ static const unsigned may_go[SESSION_STATE_COUNT] = {
     [SESSION_CLOSING] = 0,
 };
 
+/* A door that lost its TLS has no time for it of its own. */
+static uint64_t handshake_ms(const struct session *s)
+{
+    uint64_t own = session_door(s)->handshake_ms;
+    return own > 0 ? own : s->ctx->options->head_ms;
+}
+
 /* How long a session may stay in a state; forward.c sets finer ones inside SESSION_EXCHANGE. 0: no
  * limit here. */
 static uint64_t patience_ms(const struct session *s, enum session_state state)
@@ -61,9 +68,8 @@ static uint64_t patience_ms(const struct session *s, enum session_state state)
         /* Who is turned away has no right to the time of others. */
         return s->verdict == OUTCOME_OK || o->head_ms < o->linger_ms ? o->head_ms : o->linger_ms;
     case SESSION_HANDSHAKE:
-        return s->verdict == OUTCOME_OK || session_door(s)->handshake_ms < o->linger_ms
-                   ? session_door(s)->handshake_ms
-                   : o->linger_ms;
+        return s->verdict == OUTCOME_OK || handshake_ms(s) < o->linger_ms ? handshake_ms(s)
+                                                                          : o->linger_ms;
     case SESSION_QUEUED:
         return session_door(s)->queue_ms > 0 ? session_door(s)->queue_ms : o->queue_ms;
     case SESSION_PEEK:
@@ -97,9 +103,10 @@ void session_go(struct session *s, enum session_state next)
 
 enum session_state session_first_state(const struct session *s)
 {
-    return s->door == DOOR_PASSTHROUGH    ? SESSION_PEEK
-           : session_door(s)->tls != NULL ? SESSION_HANDSHAKE
-                                          : SESSION_HEAD;
+    if (s->door == DOOR_PASSTHROUGH)
+        return SESSION_PEEK;
+    /* A door that is TLS by its name never speaks in the clear, also when it has no certificate. */
+    return s->door == DOOR_TLS || session_door(s)->tls != NULL ? SESSION_HANDSHAKE : SESSION_HEAD;
 }
 
 struct span session_host(const struct session *s)
@@ -307,7 +314,7 @@ void session_send_answer(struct session *s)
 static bool speaks_http(const struct session *s)
 {
     return s->plain || (s->door != DOOR_PASSTHROUGH &&
-                        (session_door(s)->tls == NULL || s->client.layer != NULL) &&
+                        (session_first_state(s) == SESSION_HEAD || s->client.layer != NULL) &&
                         s->state != SESSION_HANDSHAKE);
 }
 

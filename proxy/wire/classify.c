@@ -282,6 +282,30 @@ static const char *scep_operation(struct span query)
     return count == 1 ? found : "";
 }
 
+/*
+ * Servers differ in how they read a query: whatever one of them could take for an operation counts,
+ * in any place, and an operation is an order unless it is known to be none.
+ */
+bool classify_is_order(const struct target *target)
+{
+    struct span query = target->path, piece, pair, key;
+    if (!cut(&query, '?', &piece))
+        return false;
+    while (cut(&query, '&', &piece)) {
+        while (cut(&piece, ';', &pair)) {
+            (void)cut(&pair, '=', &key);
+            bool may_be = key.len > 0 && memchr(key.ptr, '%', key.len) != NULL;
+            if (!may_be && !span_is_nocase(key, SPAN("operation")))
+                continue;
+            const char *operation =
+                pair.ptr != NULL ? operation_of(pair, SPELLINGS(scep_operations)) : "";
+            if (operation[0] == '\0' || strcmp(operation, "PKIOperation") == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 static bool is_fetch(const struct head *request)
 {
     return span_is(request->method, SPAN("GET")) || span_is(request->method, SPAN("HEAD"));

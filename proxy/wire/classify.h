@@ -20,4 +20,11 @@ struct classified {
 
 struct classified classify_request(const struct head *request, const struct target *target);
 
+/*
+ * Whether it may be an order though its method says that it is none: SCEP enrolls by GET, too (RFC
+ * 8894 section 4.1), and whoever sends that twice has used up a one-time challenge. In doubt it is
+ * one.
+ */
+bool classify_is_order(const struct target *target);
+
 #endif

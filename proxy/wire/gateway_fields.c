@@ -4,11 +4,12 @@
 
 /* ---- fields ---- */
 
+/* CGI and its heirs make one name of all that differ in other octets than letters and digits. */
 static char folded(char c)
 {
-    if (c == '_')
-        return '-';
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
 }
 
 /* `start` in lower case with hyphens. */
@@ -24,15 +25,24 @@ bool gateway_field_is_ours(struct span name)
 {
     static const char *const starts[] = {
         /* who the client is, and how it came */
-        "forwarded", "x-forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
-        "cf-connecting-", "fastly-client-ip", "x-envoy-", "true-client-ip", "x-true-client-ip",
-        "client-ip", "x-remote-", "remote-",
+        "forwarded", "x-forward", "z-forwarded", "x-real-", "real-ip", "client-ip", "x-client",
+        "x-cluster-client", "x-remote-", "remote-", "x-origin", "x-proxy", "x-proxied-", "x-peer-",
+        "x-source-", "x-scheme", "x-proto", "x-url", "x-port", "https", "front-end-https", "x-ssl",
+        "ssl", "wl-proxy-", "true-client-", "x-true-client-", "cf-", "cdn-", "cloudfront-",
+        "fastly-", "fly-", "do-connecting-", "incap-", "akamai-", "x-azure-", "x-fd-", "x-waws-",
+        "x-arr-", "x-appengine-", "x-envoy-", "x-haproxy-", "x-nginx-", "x-lb-", "x-cdn-", "-ws",
         /* what certificate it has shown: RFC 9440, and habits of Apache, nginx, Envoy and others */
-        "client-cert", "x-client-cert", "x-client-verify", "x-client-dn", "ssl-", "x-ssl-",
-        "x-amzn-mtls-", "x-arr-clientcert", "x-tls-client", "x-verified-",
+        "client-cert", "client-dn", "client-s-dn", "client-subject", "client-ssl", "client-verify",
+        "client-sdn", "x-cert", "cert-", "x-subject", "x-issuer", "x-dn", "x-fingerprint",
+        "x-mtls-", "mtls-", "x-tls", "tls-", "x-amzn-mtls-", "x-amzn-tls-", "x-verif", "x-pki-",
+        /* as whom it was let in */
+        "x-ms-client-", "x-ms-token-", "x-amzn-oidc-", "x-goog-authenticated-", "x-goog-iap-",
+        "x-authenticated-", "x-auth-request-", "x-auth-user", "x-webauth-", "x-user-dn",
+        "x-username", "x-sso-", "iv-", "sm-", "oam-", "osso-", "oidc-", "shib-", "ajp-", "auth-",
         /* what was asked for: they would lead past the path filter */
-        "x-original-", "x-rewrite-", "x-host", "x-http-host-override", "x-http-method-override",
-        "x-method-override", "x-http-method"};
+        "x-rewrite", "x-host", "x-http-", "x-method", "x-path", "x-prefix", "x-script-name",
+        "script-name", "path-info", "request-uri", "x-request-uri", "x-accel-", "x-override",
+        "x-base-"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         if (starts_with(name, starts[i]))
             return true;

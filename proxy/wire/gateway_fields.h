@@ -14,8 +14,8 @@
 /*
  * Whether a request field is one that servers take as the word of a gateway before them: who the
  * client is (X-Forwarded-*, Forwarded, X-Real-IP, ...), what certificate it has shown (Client-Cert,
- * SSL_CLIENT_CERT, ...), or what was asked for in truth (X-Original-URL, ...). Underscores count as
- * hyphens, since CGI and its heirs cannot tell the two apart.
+ * SSL_CLIENT_CERT, ...), or what was asked for in truth (X-Original-URL, ...). Whatever is no
+ * letter or digit counts as a hyphen, since CGI and its heirs cannot tell them apart.
  */
 bool gateway_field_is_ours(struct span name);
 

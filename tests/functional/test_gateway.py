@@ -14,7 +14,7 @@ import warnings
 
 import pytest
 from support import pki, programs
-from support.certferry import ROOT, NotReady
+from support.certferry import BINARY, PATIENCE, ROOT, SANITIZER_STATUS, NotReady
 from support.daemons import CmpServer, ScepDaemon, unused_port
 from support.enrolling import Device, assert_verifies
 from support.est_server import EstServer
@@ -26,6 +26,7 @@ from support.raw_http import assert_refused, chunked, metric, request
 
 NAME = "est.enroll.test"
 PATH = "/.well-known/est/cacerts"
+ORDER = "/scep/x?operation=PKIOperation&message=MIIB"
 PKCS10 = ("--header", "Content-Type: application/pkcs10", "--header", "Content-Transfer-Encoding: base64")
 BASIC = ("--user", "device:first-password")
 
@@ -234,6 +235,31 @@ def test_idle_connections_do_not_survive_a_reload(gateway, upstream):
     assert "reloaded" in proxy.reload({"gateway.retries": "1"})
     server.wait_done(1)
     assert ask(proxy).status == 200
+
+
+def test_a_connection_in_use_does_not_survive_a_reload(gateway, upstream, tmp_path):
+    """It was made with another CA's word: that request ends well, and no other is sent over it."""
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def answer(seen):
+        if "slow" in seen.target:
+            asked.set()
+            goes_on.wait(PATIENCE)
+        return reply(b"fine")
+
+    server = upstream(answer)
+    proxy = gateway(server.port, gateway_retries="0")
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other", "Other CA")
+    with DoorClient(proxy) as client:
+        client.ask(PATH + "?slow", "Host: a")
+        assert asked.wait(PATIENCE)
+        assert "reloaded" in proxy.reload({"gateway.upstream.ca": stranger.root.cert})
+        goes_on.set()
+        assert client.response().body == b"fine"
+        assert_refused(proxy, client.fetch(PATH, "Host: a"), "upstream-certificate")
+    assert_refused(proxy, ask(proxy), "upstream-certificate")
+    assert len(server.requests) == 1
 
 
 # What is refused reaches nobody.
@@ -493,22 +519,67 @@ def test_a_post_whose_upstream_dies_in_the_middle(gateway, origin, upstream, aut
     assert other.connections() == []
 
 
-def test_a_get_goes_to_the_next_upstream(gateway, origin, upstream, authority):
+@pytest.mark.parametrize("path", [PATH, ORDER])
+def test_a_get_that_may_have_arrived_is_not_repeated(gateway, origin, upstream, authority, path):
+    """Whether it is safe to ask again the client knows best: SCEP enrolls by GET too, with a password that is good once."""
     dying = origin(dies_after(b"\r\n\r\n"), certificate=authority.server(NAME))
     other = upstream()
     proxy = gateway(dying.port, other.port)
+    assert_refused(proxy, ask(proxy, path), "response-incomplete", method="GET")
+    assert len(dying.connections()) == 1 and other.connections() == []
+    assert metric(proxy, "upstream_retries_total") == 0
+
+
+def test_a_get_after_an_answer_that_is_none(gateway, origin, upstream, authority):
+    def script(connection):
+        connection.read_until(b"\r\n\r\n")
+        connection.send(b"no HTTP\r\n\r\n")
+
+    broken = origin(script, certificate=authority.server(NAME))
+    other = upstream()
+    proxy = gateway(broken.port, other.port)
+    assert_refused(proxy, ask(proxy), "response-malformed")
+    assert other.connections() == []
+
+
+def dies_on_the_second_request(connection):
+    """Keeps its first connection after the answer, and ends it, and all later ones, with the next request unanswered."""
+    if connection.number == 1:
+        connection.read_until(b"\r\n\r\n")
+        connection.send(reply(b"first"))
+    connection.read_until(b"\r\n\r\n")
+    connection.reset()
+
+
+@pytest.mark.parametrize(("path", "connections"), [(PATH, 2), (ORDER, 1)])
+def test_a_kept_connection_that_dies(gateway, origin, authority, path, connections):
+    """It may have been about to close: a GET that is no order is sent once more, over a new one, and no third time."""
+    server = origin(dies_on_the_second_request, certificate=authority.server(NAME))
+    proxy = gateway(server.port)
+    with DoorClient(proxy) as client:
+        assert client.fetch(PATH, "Host: a").body == b"first"
+        assert_refused(proxy, client.fetch(path, "Host: a"), "response-incomplete")
+    assert len(server.connections()) == connections
+
+
+def test_a_get_goes_to_the_next_upstream(gateway, upstream):
+    port = unused_port()
+    other = upstream()
+    proxy = gateway(port, other.port)
     assert ask(proxy).body == b"fine"
-    assert len(dying.connections()) == 1 and len(other.requests) == 1
-    assert metric(proxy, "upstream_retries_total") == 1
+    assert ask(proxy, ORDER).body == b"fine", "nothing was sent, so it may be an order"
+    assert len(other.requests) == 2
+    assert metric(proxy, "upstream_retries_total") >= 1
 
 
-def test_each_upstream_gets_its_own_host(gateway, origin, upstream, authority):
+def test_each_upstream_gets_its_own_host(gateway, upstream):
     """Also when a request goes on to another one."""
-    dying = origin(dies_after(b"\r\n\r\n"), certificate=authority.server(NAME))
+    first, dead = upstream(), unused_port()
     other = upstream(names=("second.enroll.test",))
-    proxy = gateway(dying.port, f"https://second.enroll.test:{other.port}")
-    assert ask(proxy).status == 200
-    assert f"\r\nHost: {NAME}:{dying.port}\r\n".encode() in dying.connections()[0].received
+    proxy = gateway(first.port, dead, f"https://second.enroll.test:{other.port}")
+    assert [ask(proxy).status for _ in range(2)] == [200, 200]
+    assert metric(proxy, "upstream_retries_total") == 1, "the second request was meant for another"
+    assert first.requests[0].header("Host") == f"{NAME}:{first.port}"
     assert other.requests[0].header("Host") == f"second.enroll.test:{other.port}"
     assert other.connections()[0].server_name == "second.enroll.test"
 
@@ -667,9 +738,10 @@ def test_new_upstreams_by_reload(gateway, upstream):
     assert ask(proxy).body == b"old"
     assert "reloaded" in proxy.reload({"gateway.upstreams": f"https://{NAME}:{new.port}"})
     assert ask(proxy).body == b"new"
-    # The listener stays until a restart, so the door must stay shut without upstreams.
-    assert "reloaded" in proxy.reload({"gateway.upstreams": "", "gateway.listen": ""})
-    assert_refused(proxy, ask(proxy), "upstream-none")
+    # The listener stays until a restart, and what it needs stays with it.
+    assert "refused" in proxy.reload({"gateway.upstreams": "", "gateway.listen": ""})
+    assert any("gateway.listen changed, but only a restart" in line for line in proxy.events())
+    assert ask(proxy).body == b"new"
 
 
 # The redirect.
@@ -749,27 +821,18 @@ def test_tls_of_our_own(tls_gateway, upstream, authority):
     assert len(server.requests) == 2
 
 
-def own_address():
-    """An address of this machine that is not a loopback address; None if it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return None
-        return probe.getsockname()[0]
-
-
-def test_plain_only_on_loopback(tls_gateway, upstream, authority):
-    """A reload can switch TLS off, but not move the listener: then only loopback clients get an answer."""
-    own = own_address()
+@pytest.mark.parametrize("keys", [{"gateway.tls": "off"}, {"gateway.tls": "off", "gateway.listen": "127.0.0.1:0"}])
+def test_tls_stays_until_a_restart(tls_gateway, upstream, authority, keys):
+    """A listener that was opened with TLS never speaks in the clear, whatever a reload says."""
     server = upstream()
-    proxy = tls_gateway(server.port, gateway_listen="0.0.0.0:0", clients_allow="0.0.0.0/0")
-    assert "reloaded" in proxy.reload({"gateway.listen": "127.0.0.1:0", "gateway.tls": "off"})
-    assert ask(proxy).status == 200
-    if own is None:
-        pytest.skip("this machine has loopback addresses only")
-    with DoorClient(proxy, address=own) as client:
-        assert_refused(proxy, client.fetch(PATH, "Host: a"), "upstream-none", door="gateway")
+    proxy = tls_gateway(server.port)
+    assert "reloaded" in proxy.reload(keys)
+    assert any("gateway.tls changed, but only a restart" in line for line in proxy.events())
+    assert_refused(proxy, ask(proxy), "plain-to-tls-port", door="gateway")
+    with DoorClient(proxy, context=authority.client_context(), name="gateway.test") as client:
+        assert client.fetch(PATH, "Host: a").status == 200
+    assert "refused" in proxy.reload(keys | {"gateway.cert": "", "gateway.key": ""})
+    assert_refused(proxy, ask(proxy), "plain-to-tls-port", door="gateway")
     assert len(server.requests) == 1
 
 
@@ -848,6 +911,32 @@ def test_our_own_certificate_for_the_upstream(gateway, http_origin, authority):
     assert server.connections()[0].sock.getpeercert(True) == ours.der()
     assert "reloaded" in proxy.reload({"gateway.upstream.cert": "", "gateway.upstream.key": "", "gateway.retries": "0"})
     assert ask(proxy).status == 502
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        ({}, True),
+        ({"gateway_clients_allow": "127.0.0.0/8,::/0"}, True),
+        ({"gateway_clients_allow": "127.0.0.0/8"}, False),
+        ({"gateway_client_ca": True, "gateway_client_auth": "optional"}, True),
+        ({"gateway_client_ca": True}, False),
+        ({"gateway_upstream_cert": "", "gateway_upstream_key": ""}, False),
+    ],
+)
+def test_everybody_in_our_name_is_warned_of(tls_gateway, home, authority, keys, warned):
+    """At the start, after a reload, and by check-config; it may be meant."""
+    ours = authority.server("gateway-1")
+    given = {"gateway_upstream_cert": ours.cert, "gateway_upstream_key": ours.key} | keys
+    if given.get("gateway_client_ca"):
+        given["gateway_client_ca"] = authority.root.cert
+    proxy = tls_gateway(443, **given)
+    assert "reloaded" in proxy.reload({"gateway.retries": "1"})
+    words = "gateway.upstream.cert: .*everybody in clients.allow enrolls in our name"
+    assert len([line for line in proxy.events() if re.search(words, line)]) == (2 if warned else 0), proxy.events()
+    checked = programs.run(home, BINARY, "check-config", "--conf", proxy.directory / "conf", **programs.sanitizer_options(SANITIZER_STATUS))
+    assert checked.returncode == 0, programs.told(checked)
+    assert bool(re.search(words, checked.stderr.decode())) == warned, programs.told(checked)
 
 
 def test_a_key_that_is_not_the_certificates(gateway, authority):

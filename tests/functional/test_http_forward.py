@@ -705,6 +705,16 @@ def test_post_is_not_repeated_when_a_kept_connection_dies(client, proxy, origin,
     proxy.wait_log(lambda line: line["outcome"] == "response-incomplete" and line["method"] == "POST")
 
 
+def test_scep_order_by_get_is_not_repeated_when_a_kept_connection_dies(client, proxy, origin):
+    """RFC 8894 section 4.1 lets clients enroll by GET, perhaps with a password that is good once."""
+    server = origin(dies_on_the_second_request)
+    assert client.fetch(url_of(server)).body == b"first"
+    answer = client.fetch(url_of(server, "/scep?operation=PKIOperation&message=MIIB"))
+    assert answer.status == 502 and "http_response_incomplete" in answer.header("Proxy-Status")
+    assert server.wait_done(1).second.startswith(b"GET ")
+    assert len(server.connections()) == 1
+
+
 def test_connection_that_died_while_idle_is_not_used(client, origin):
     """Its end is seen in time, so even a POST is safe."""
     gate = threading.Event()

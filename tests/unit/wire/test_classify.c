@@ -346,6 +346,46 @@ static void test_two_types(void **state)
     assert_int_equal(classify_request(&h, &t).protocol, PROTOCOL_CMP);
 }
 
+static void test_orders(void **state)
+{
+    static const struct {
+        const char *path;
+        bool order;
+    } cases[] = {
+        {"/scep?operation=PKIOperation&message=MIIB", true},
+        {"/scep?message=MIIB&operation=PKIOperation", true},
+        {"/scep?OPERATION=pkioperation", true},
+        {"/?operation=PKIOperation", true},
+        {"/a/../scep?operation=PKIOperation", true}, /* no class, and an order all the same */
+        {"/.well-known/est/cacerts?operation=PKIOperation", true},
+        {"/scep?operation=GetCACaps&operation=PKIOperation", true},
+        {"/scep?operation=PKIOperation&operation=GetCACaps", true},
+        {"/scep?a;operation=PKIOperation", true},
+        {"/scep?%6fperation=PKIOperation", true},
+        {"/scep?operation=%50KIOperation", true},
+        {"/scep?operation=PKI+Operation", true},
+        {"/scep?operation=", true},
+        {"/scep?operation", true},
+        {"/scep?x?operation=y&operation=z", true},
+
+        {"/scep?operation=GetCACaps", false},
+        {"/scep?operation=GetCACert&message=operation", false},
+        {"/scep?operation=getnextcacert;message=ca", false},
+        {"/scep?message=a%2Fb%3D", false},
+        {"/operation=PKIOperation", false},
+        {"/scep", false},
+        {"/scep?", false},
+        {"/scep?=&;&", false},
+        {"/", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct target t = {.form = TARGET_ORIGIN, .path = span_of(cases[i].path)};
+        if (classify_is_order(&t) != cases[i].order)
+            fail_msg("%s", cases[i].path);
+    }
+}
+
 static void test_forms(void **state)
 {
     (void)state;
@@ -367,7 +407,7 @@ int main(void)
         cmocka_unit_test(test_scep),      cmocka_unit_test(test_others),
         cmocka_unit_test(test_ocsp_der),  cmocka_unit_test(test_ocsp_base64),
         cmocka_unit_test(test_ocsp_cost), cmocka_unit_test(test_two_types),
-        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_forms),     cmocka_unit_test(test_orders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,14 +94,65 @@ static void test_requests(void **state)
 static void test_fields_that_stay(void **state)
 {
     static const char *const names[] = {
-        "Host",          "Accept",        "Content-Type", "Content-Transfer-Encoding",
-        "Authorization", "User-Agent",    "Secret-Value", "X-Request-Id",
-        "Cookie",        "Forward",       "X-Forward",    "Client",
-        "Via",           "If-None-Match", "Expect",       "X-Api-Key"};
+        "Host",          "Accept",          "Content-Type",     "Content-Transfer-Encoding",
+        "Authorization", "User-Agent",      "Secret-Value",     "X-Request-Id",
+        "Cookie",        "Forward",         "X-Requested-With", "Client",
+        "Via",           "If-None-Match",   "Expect",           "X-Api-Key",
+        "Date",          "Accept-Language", "Traceparent",      "X-Correlation-Id",
+        "Range",         "Cache-Control",   "Content-Encoding", "Content-Disposition",
+        "From",          "Origin",          "Referer",          "Idempotency-Key"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (gateway_field_is_ours(span_of(names[i])))
             fail_msg("%s", names[i]);
+    }
+}
+
+static void test_fields_that_are_ours(void **state)
+{
+    static const char *const names[] = {
+        /* who the client is, and how it came */
+        "Forwarded", "X-Forwarded-For", "X-Forward-For", "X-Forwarded", "Z-Forwarded-For",
+        "X-Real-IP", "Real-IP", "Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "True-Client-IP",
+        "X-True-Client-IP", "CF-Connecting-IP", "CF-Visitor", "Fastly-Client-IP", "Fly-Client-IP",
+        "DO-Connecting-IP", "Incap-Client-IP", "Akamai-Client-IP", "Cdn-Src-Ip", "Cdn-Loop",
+        "CloudFront-Forwarded-Proto", "X-Azure-ClientIP", "X-Azure-FDID", "X-FD-HealthProbe",
+        "X-AppEngine-User-IP", "X-Originating-IP", "X-Original-Forwarded-For", "X-Remote-IP",
+        "X-Remote-Addr", "Remote-Addr", "X-Proxy-User", "X-ProxyUser-Ip", "X-Proxied-For",
+        "X-Peer-Addr", "X-Source-IP", "X-WAWS-Unencoded-URL", "X-Envoy-External-Address",
+        "WL-Proxy-Client-IP", "WL-Proxy-SSL", "$WSRA", "$WSIS", "HTTPS", "Front-End-Https",
+        "X-Scheme", "X-Url-Scheme", "X-Proto", "X-Port", "X-Arr-SSL", "X-Haproxy-SSL", "X-SSL",
+        "X-SSLed", "SSL", "SSL-Protocol",
+        /* what certificate it has shown */
+        "Client-Cert", "Client-Cert-Chain", "Client-Verify", "Client-DN", "X-Client-Cert",
+        "X-Client-CN", "X-Client-S-DN", "X-Client-Verify", "SSL-Client-Cert", "SSL_CLIENT_S_DN",
+        "X-SSL-Client-Verify", "X-Tls-Client-Cert", "Tls-Client-Cert",
+        "X-Forwarded-Tls-Client-Cert", "X-Amzn-Mtls-Clientcert", "X-Arr-ClientCert", "X-Cert",
+        "X-Certificate-Subject", "Cert-Subject", "X-Subject-DN", "X-Issuer-DN", "X-Fingerprint",
+        "X-Verified", "$WSCC", "WL-Proxy-Client-Cert", "X-MS-Client-Cert", "X-Mtls-Subject",
+        /* as whom it was let in */
+        "Remote-User", "X-Remote-User", "X-WEBAUTH-USER", "X-Authenticated-User",
+        "X-Auth-Request-Email", "X-MS-Client-Principal", "X-Amzn-Oidc-Identity",
+        "X-Goog-Authenticated-User-Email", "X-Goog-IAP-JWT-Assertion", "SM_USER", "iv-user",
+        "OAM_REMOTE_USER", "OIDC_CLAIM_sub", "Shib-Identity-Provider", "AJP_eppn", "AUTH_TYPE",
+        /* what was asked for */
+        "X-Original-URL", "X-Original-Host", "X-Original-URI", "X-Rewrite-URL", "X-Host",
+        "X-HTTP-Host-Override", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
+        "X-HTTP-DestinationURL", "X-Script-Name", "Script-Name", "Path-Info", "Request-Uri",
+        "X-Accel-Internal", "X-Forwarded-Prefix"};
+    static const char others[] = "_.!#$%&'*+^`|~";
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char spelt[64];
+        if (!gateway_field_is_ours(span_of(names[i])))
+            fail_msg("%s", names[i]);
+        for (const char *mark = others; *mark != '\0'; mark++) {
+            (void)snprintf(spelt, sizeof spelt, "%s", names[i]);
+            for (char *hyphen = spelt; (hyphen = strchr(hyphen, '-')) != NULL;)
+                *hyphen = *mark;
+            if (!gateway_field_is_ours(span_of(spelt)))
+                fail_msg("%s", spelt);
+        }
     }
 }
 
@@ -185,6 +236,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_fields_that_stay),
+        cmocka_unit_test(test_fields_that_are_ours),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_places),
     };
