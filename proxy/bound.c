@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -15,9 +16,9 @@
 
 /* Where a door listens: the key that says so, and the port where that names none. */
 struct place {
-    enum door_kind door;
     const char *key;
     const struct text_list *texts;
+    enum door_kind door;
     uint16_t port;
 };
 
@@ -27,11 +28,11 @@ enum { PLACES = 5, ADDRESSES_OF_TEXT = 2 };
 static size_t list_places(const struct settings *st, struct place places[PLACES])
 {
     const struct place all[PLACES] = {
-        {DOOR_PROXY, "listen.addresses", &st->listen_addresses, (uint16_t)st->heartbeatport},
-        {DOOR_TLS, "tls.listen", &st->tls_listen, 48998},
-        {DOOR_GATEWAY, "gateway.listen", &st->gateway_listen, 443},
-        {DOOR_REDIRECT, "gateway.redirect.listen", &st->gateway_redirect_listen, 80},
-        {DOOR_PASSTHROUGH, "passthrough.listen", &st->passthrough_listen, 443},
+        {"listen.addresses", &st->listen_addresses, DOOR_PROXY, (uint16_t)st->heartbeatport},
+        {"tls.listen", &st->tls_listen, DOOR_TLS, 48998},
+        {"gateway.listen", &st->gateway_listen, DOOR_GATEWAY, 443},
+        {"gateway.redirect.listen", &st->gateway_redirect_listen, DOOR_REDIRECT, 80},
+        {"passthrough.listen", &st->passthrough_listen, DOOR_PASSTHROUGH, 443},
     };
     memcpy(places, all, sizeof all);
     return st->role == SETTINGS_AGENT ? 1 : PLACES;
@@ -83,11 +84,37 @@ static bool is_exposed(const struct settings *st, const struct place *place,
            !prefix_match(&v6, address);
 }
 
+/* The same address and port for two doors: the second could not be opened. */
+static void check_clash(const struct settings *st, const struct place *places, size_t index,
+                        const char *text, struct settings_errors *errors)
+{
+    struct addr mine[ADDRESSES_OF_TEXT], other[ADDRESSES_OF_TEXT];
+    if (parse_text(&places[index], text, mine) == 0 || addr_port(&mine[0]) == 0)
+        return;
+    for (const struct place *p = places; p < places + index; p++) {
+        for (size_t i = 0; i < p->texts->count; i++) {
+            size_t others = parse_text(p, p->texts->item[i], other);
+            if (others == 0 || addr_port(&other[0]) != addr_port(&mine[0]) ||
+                !addr_same_host(&other[0], &mine[0]))
+                continue;
+            settings_error(errors, settings_where(st, places[index].key),
+                           "\"%s\" is where %s listens already; give one of them another address "
+                           "or port",
+                           text, p->key);
+            return;
+        }
+    }
+}
+
 void bound_check(const struct settings *settings, struct settings_errors *errors)
 {
     struct place places[PLACES];
     struct addr address[ADDRESSES_OF_TEXT];
     size_t count = list_places(settings, places);
+    for (size_t at = 0; at < count; at++) {
+        for (size_t i = 0; i < places[at].texts->count; i++)
+            check_clash(settings, places, at, places[at].texts->item[i], errors);
+    }
     for (const struct place *p = places; p < places + count; p++) {
         for (size_t i = 0; i < p->texts->count; i++) {
             if (parse_text(p, p->texts->item[i], address) == 0)
@@ -112,6 +139,11 @@ static void explain(const struct settings *settings, const struct place *place,
     char text[ADDR_TEXT_MAX], why[512] = "";
     if (error == -EADDRINUSE)
         (void)port_holder_explain(addr_port(address), why, sizeof why);
+    else if (error == -EACCES)
+        (void)snprintf(why, sizeof why,
+                       "ports below 1024 are for root: start as root (service.user is taken on "
+                       "afterwards), give CAP_NET_BIND_SERVICE, or let systemd hold the port "
+                       "(certferry.socket)");
     log_line(LOG_ERROR, "%s: cannot listen on %s: %s%s%s", settings_where(settings, place->key),
              addr_print_port(address, text), uv_strerror(error), why[0] != '\0' ? ": " : "", why);
 }

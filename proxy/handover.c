@@ -17,7 +17,9 @@ enum {
 
 struct handover {
     uv_poll_t watch;
-    int fd; /* owned */
+    uv_timer_t timer;
+    unsigned handles; /* open ones; the last close frees */
+    int fd;           /* owned */
     struct handover_options options;
     size_t sent;
     bool told;               /* all has gone, the other end has the word */
@@ -29,6 +31,8 @@ struct handover {
 static void on_closed(uv_handle_t *handle)
 {
     struct handover *h = handle->data;
+    if (--h->handles > 0)
+        return;
     (void)close(h->fd);
     free(h);
 }
@@ -36,12 +40,19 @@ static void on_closed(uv_handle_t *handle)
 void handover_stop(struct handover *h)
 {
     uv_close((uv_handle_t *)&h->watch, on_closed);
+    uv_close((uv_handle_t *)&h->timer, on_closed);
 }
 
 static void end(struct handover *h, bool taken)
 {
     handover_stop(h);
     h->options.on_end(h->options.arg, taken);
+}
+
+/* One that stays and says nothing would keep all later ones away. */
+static void on_late(uv_timer_t *timer)
+{
+    end(timer->data, false);
 }
 
 /* ---- giving ---- */
@@ -164,12 +175,17 @@ struct handover *handover_begin(uv_loop_t *loop, int fd, const struct handover_o
         free(h);
         return NULL;
     }
-    h->watch.data = h;
+    (void)uv_timer_init(loop, &h->timer);
+    h->watch.data = h->timer.data = h;
+    h->handles = 2;
     h->fd = fd;
     h->options = *options;
     memcpy(h->socket, options->socket, options->count * sizeof *options->socket);
     /* From the loop: what goes wrong is told after this has returned. */
-    if (uv_poll_start(&h->watch, UV_WRITABLE | UV_DISCONNECT, on_ready) != 0) {
+    int rc = uv_poll_start(&h->watch, UV_WRITABLE | UV_DISCONNECT, on_ready);
+    if (rc == 0)
+        rc = uv_timer_start(&h->timer, on_late, options->patience_ms, 0);
+    if (rc != 0) {
         handover_stop(h);
         return NULL;
     }

@@ -56,6 +56,10 @@ static uint32_t protocol_bits(const struct source *from)
                                        ? &from->role->allowed_protocols
                                        : &from->settings->allowed_protocols;
     uint32_t bits = 0;
+    /* An empty general list means all, but all else that a role gives empty means none. */
+    if (list->count == 0 && role_gives(from, ROLES_FILE_allowed_protocols))
+        settings_error(from->errors, where(from, ROLES_FILE_allowed_protocols, NULL),
+                       "is empty: name the protocols, or leave the line out for the general ones");
     for (size_t i = 0; i < list->count; i++) {
         const char *text = list->item[i];
         unsigned p = 0;

@@ -193,11 +193,12 @@ int takeover_begin(struct takeover *t, const char *path, uid_t service, struct i
     return rc;
 }
 
-void takeover_finish(struct takeover *t)
+bool takeover_finish(struct takeover *t)
 {
     static const char word[] = "taken\n";
     assert(t->fd >= 0);
-    (void)send(t->fd, word, sizeof word - 1, MSG_NOSIGNAL);
+    bool told = send(t->fd, word, sizeof word - 1, MSG_NOSIGNAL) == sizeof word - 1;
     (void)close(t->fd);
     t->fd = -1;
+    return told;
 }

@@ -8,6 +8,7 @@
 #ifndef CERTFERRY_TAKEOVER_H
 #define CERTFERRY_TAKEOVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -28,7 +29,7 @@ struct takeover {
 int takeover_begin(struct takeover *t, const char *path, uid_t service, struct inherit *in,
                    char *why, size_t size);
 
-/* We are ready: the other one may go. */
-void takeover_finish(struct takeover *t);
+/* We are ready: the other one may go. False: it did not wait so long, and is not told. */
+bool takeover_finish(struct takeover *t);
 
 #endif

@@ -14,7 +14,8 @@
 enum {
     DAY_MS = 24 * 60 * 60 * 1000,
     FILES_MAX = 1024,
-    COARSE_MS = 20 /* a file's times are those of the kernel's last tick */
+    POSTPONED_MAX = 3, /* somebody may write one of the files all the time */
+    COARSE_MS = 20     /* a file's times are those of the kernel's last tick */
 };
 
 /* Whatever is written or put in a file's place changes one of these. */
@@ -38,7 +39,8 @@ struct watch {
     int64_t since_ms;
     uint64_t interval_ms;
     uint64_t day_began_ms;
-    bool unsettled; /* something changed since on_change() */
+    bool unsettled;     /* something changed since on_change() */
+    unsigned postponed; /* so often since then, as something had changed again */
     size_t count;
     struct file file[FILES_MAX];
 };
@@ -85,12 +87,17 @@ static void on_timer(uv_timer_t *timer)
     }
     if (w->interval_ms == 0)
         return;
-    if (look(w)) {
+    bool changed = look(w);
+    if (!changed && !w->unsettled)
+        return;
+    if (changed && w->postponed < POSTPONED_MAX) {
         w->unsettled = true; /* a certificate and its key are two files: the other may follow */
-    } else if (w->unsettled) {
-        w->unsettled = false;
-        w->options.on_change(w->options.arg);
+        w->postponed++;
+        return;
     }
+    w->unsettled = false;
+    w->postponed = 0;
+    w->options.on_change(w->options.arg);
 }
 
 struct watch *watch_create(uv_loop_t *loop, const struct watch_options *options)
@@ -137,6 +144,7 @@ void watch_begin(struct watch *w, int dir, uint64_t interval_ms, const struct ti
     forget(w);
     w->dir = dir;
     w->unsettled = false;
+    w->postponed = 0;
     w->interval_ms = interval_ms;
     w->since_ms = milliseconds(since) - COARSE_MS;
     (void)uv_timer_start(&w->timer, on_timer, DAY_MS, DAY_MS);

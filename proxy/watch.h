@@ -14,7 +14,7 @@
 struct watch;
 
 struct watch_options {
-    /* Files have changed, and stayed as they are for one interval. */
+    /* Files have changed, and stayed as they are for one interval; or did not stay for four. */
     void (*on_change)(void *arg);
     /* A day has passed; also where nothing is watched. */
     void (*on_day)(void *arg);

@@ -36,6 +36,7 @@ static pthread_t thread;
 static struct handover_socket offered[SOCKETS_MAX];
 static size_t offered_count;
 static int ended, taken;
+static uint64_t patience_ms;
 
 static void on_end(void *arg, bool was_taken)
 {
@@ -47,7 +48,7 @@ static void on_end(void *arg, bool was_taken)
 static void *serve_one(void *arg)
 {
     char request[16] = "";
-    const struct handover_options o = {offered, offered_count, on_end, &ended};
+    const struct handover_options o = {offered, offered_count, patience_ms, on_end, &ended};
     pid_t process = 0;
     (void)arg;
     int fd = accept4(door_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -89,6 +90,7 @@ static int setup(void **state)
     assert_int_equal(bind(door_fd, (struct sockaddr *)&a, sizeof a), 0);
     assert_int_equal(listen(door_fd, 4), 0);
     ended = taken = 0;
+    patience_ms = HANDOVER_PATIENCE_MS;
     return uv_loop_init(&loop);
 }
 
@@ -144,7 +146,7 @@ static void test_all_sockets(void **state)
             assert_int_equal(in.item[n].door, offered[n].door);
             assert_int_equal(fcntl(in.item[n].fd, F_GETFD), FD_CLOEXEC);
         }
-        takeover_finish(&t);
+        assert_true(takeover_finish(&t));
         end_offer();
         assert_int_equal(ended, i + 1);
         assert_int_equal(taken, i + 1);
@@ -215,6 +217,30 @@ static void test_successor_that_does_not_read(void **state)
     end_offer();
     assert_int_equal(ended, 1);
     assert_int_equal(taken, 0);
+}
+
+/* Connected, and silent, after it has read all or nothing: those after it get their turn. */
+static void test_successor_that_says_nothing(void **state)
+{
+    (void)state;
+    patience_ms = 20;
+    for (int i = 0; i < 2; i++) {
+        struct takeover t;
+        struct inherit in = {0};
+        char why[256];
+        offer(i == 0 ? 3 : SOCKETS_MAX);
+        int fd = i == 0 ? -1 : ask();
+        if (i == 0)
+            assert_int_equal(begin(&t, &in, why), 0);
+        end_offer();
+        assert_int_equal(ended, i + 1);
+        assert_int_equal(taken, 0);
+        if (i == 0)
+            assert_false(takeover_finish(&t)); /* and it hears that it is too late */
+        else
+            (void)close(fd);
+        inherit_end(&in);
+    }
 }
 
 /* ---- an old one that is none ---- */
@@ -338,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_successor_says_something_else, setup, teardown),
         cmocka_unit_test_setup_teardown(test_taken_in_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_successor_that_does_not_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_successor_that_says_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers_that_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(test_descriptors_that_are_no_sockets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, setup, teardown),
