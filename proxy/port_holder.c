@@ -142,8 +142,9 @@ const char *port_holder_explain(uint16_t port, char *out, size_t size)
         (void)snprintf(out, size, "port %u is in use, by whom cannot be seen from here", port);
     else if (h.listening)
         (void)snprintf(out, size,
-                       "port %u is in use: %s listens on it; stop it, or choose another port", port,
-                       who);
+                       "port %u is in use: %s listens on it; stop it, or choose another port (the "
+                       "proxy's own is heartbeatport)",
+                       port, who);
     else
         (void)snprintf(
             out, size,

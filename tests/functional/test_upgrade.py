@@ -159,7 +159,8 @@ def test_the_old_one_says_it_is_ready_to_the_end(start):
         old.wait_event("no new connections")
         early.send(b"Host: a\r\n\r\n")
         answer = early.response("GET")
-    assert (answer.status, answer.closes()) == (200, True)
+    # Whether it says that it closes is open: the worker may not have heard of the drain yet. Then it just closes.
+    assert answer.status == 200
     assert_gone(old)
 
 
