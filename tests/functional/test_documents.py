@@ -311,9 +311,10 @@ def test_roster_of_etcd(certferry, enroll_settings, tmp_path):
 
 
 def tls_listener(authority):
-    """Settings of a https-connect port."""
+    """Settings of a https-connect port; only root may search the directory of its certificate."""
     made = authority.server("localhost", "127.0.0.1")
-    return {"tls.listen": "127.0.0.1:0", "tls.cert": made.cert, "tls.key": made.key, "advertise.host": "localhost"}
+    listens = {"tls.listen": "127.0.0.1:0", "tls.cert": made.cert, "tls.key": made.key, "service.user": "root"}
+    return listens | {"advertise.host": "localhost"}
 
 
 def offered(root):

@@ -42,6 +42,7 @@ def settings(enroll_settings, authority, devices):
         "tls.key": server.key,
         "tls.client.ca": devices.authority.root.cert,
         "tls.client.identity": "cn",
+        "service.user": "root",  # only root may search the directories where a test's certificates are
     }
 
 
