@@ -213,6 +213,18 @@ static int bind_source(int fd, const struct check *c, const struct addr *to)
     return -errno;
 }
 
+/* Goes on after EINTR, which comes too when the process was stopped meanwhile (signal(7)). */
+static int connect_wholly(int fd, const struct addr *to)
+{
+    int rc = connect(fd, &to->sa, addr_len(to));
+    while (rc != 0 && errno == EINTR) {
+        rc = connect(fd, &to->sa, addr_len(to));
+        if (rc != 0 && errno == EISCONN)
+            return 0;
+    }
+    return rc;
+}
+
 /* A connected descriptor, which then blocks for a bounded time, or a negative errno. */
 static int connect_to(const struct check *c, const struct addr *to)
 {
@@ -225,7 +237,7 @@ static int connect_to(const struct check *c, const struct addr *to)
     /* SO_SNDTIMEO bounds connect(2) as well. */
     if (rc == 0 && (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
                     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
-                    connect(fd, &to->sa, addr_len(to)) != 0))
+                    connect_wholly(fd, to) != 0))
         rc = errno == EINPROGRESS ? -ETIMEDOUT : -errno;
     if (rc == 0)
         return fd;

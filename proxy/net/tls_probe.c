@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { INTERRUPTIONS_MAX = 16 /* of one handshake */ };
+
 static void note_fault(struct tls_probe *t, const char *what)
 {
     unsigned long code = ERR_get_error();
@@ -73,6 +75,19 @@ static void read_session(struct tls_probe *t, SSL *ssl)
         (void)snprintf(t->disbelief, sizeof t->disbelief, "the server has no certificate");
 }
 
+/* A read with a time limit ends with EINTR when the process was stopped and goes on (signal(7)). */
+static bool shake_hands(SSL *ssl)
+{
+    int rc = -1;
+    for (unsigned turn = 0; rc != 1 && turn < INTERRUPTIONS_MAX; turn++) {
+        errno = 0;
+        rc = SSL_connect(ssl);
+        if (rc != 1 && errno != EINTR)
+            break;
+    }
+    return rc == 1;
+}
+
 void tls_probe_run(struct tls_probe *t, int fd, const char *name, const char *literal,
                    const char *ca)
 {
@@ -83,7 +98,7 @@ void tls_probe_run(struct tls_probe *t, int fd, const char *name, const char *li
     SSL *ssl = ctx != NULL ? SSL_new(ctx) : NULL;
     if (ssl == NULL || !set_host(ssl, name, literal) || SSL_set_fd(ssl, fd) != 1)
         note_fault(t, ctx == NULL && ca != NULL ? ca : "cannot begin TLS");
-    else if (SSL_connect(ssl) != 1)
+    else if (!shake_hands(ssl))
         note_fault(t, "no TLS handshake");
     else
         read_session(t, ssl);
