@@ -1,6 +1,10 @@
 """`certferry check URL`: every step of the way to a CA, with real servers, and each step made to fail alone."""
 
+import contextlib
+import os
+import pathlib
 import re
+import signal
 import socket
 
 import pytest
@@ -169,6 +173,27 @@ def test_no_tls_there(check, http_origin, origin, trust):
     report = check(*trust, f"https://{NAME}:{web.port}/")
     assert list(report.steps)[-1] == "tls" and "no TLS handshake: " in report.says("tls", "FAIL")
     silent = origin(swallow)
+    report = check(*trust, f"https://{NAME}:{silent.port}/")
+    assert "no answer in time" in report.says("tls", "FAIL")
+
+
+def test_stopped_in_between(check, origin, trust):
+    """A read with a time limit is interrupted by that, whoever stops us: a debugger, a frozen machine."""
+
+    def stop_who_comes(sock):
+        sock.recv(1)
+        for pid in checkers():
+            os.kill(pid, signal.SIGSTOP)
+            os.kill(pid, signal.SIGCONT)
+        swallow(sock)
+
+    def checkers():
+        for place in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if f"https://{NAME}:{silent.port}/".encode() in place.read_bytes():
+                    yield int(place.parent.name)
+
+    silent = origin(stop_who_comes)
     report = check(*trust, f"https://{NAME}:{silent.port}/")
     assert "no answer in time" in report.says("tls", "FAIL")
 
