@@ -13,6 +13,7 @@
 #include "conf/private_file.h"
 #include "conf/settings.h"
 #include "proxy/snapshot_doors.h"
+#include "proxy/snapshot_file.h"
 #include "proxy/snapshot_policy.h"
 #include "proxy/snapshot_roles.h"
 #include "proxy/snapshot_tls.h"
@@ -140,30 +141,21 @@ static void build_users(struct snapshot *s, const struct settings *st, int dir,
                         struct settings_errors *e)
 {
     struct buf text;
-    const char *path = st->auth_file, *why = "";
+    const char *path = st->auth_file;
     if (path[0] == '\0')
         return;
-    buf_init(&text, USERS_FILE_MAX + 1);
-    int rc = private_file_read(dir, path, PRIVATE_FILE_SECRET, &text, &why);
-    if (rc == 0 && buf_len(&text) > USERS_FILE_MAX)
-        rc = -EFBIG;
+    const struct snapshot_file f = {settings_where(st, "auth.file"), path, dir, PRIVATE_FILE_SECRET,
+                                    USERS_FILE_MAX};
+    bool good = snapshot_file_read(&f, &text, e);
     s->users = users_create();
-    if (rc != 0)
-        settings_error(e, settings_where(st, "auth.file"), "\"%s\": %s", path,
-                       rc == -EPERM    ? why
-                       : rc == -EISDIR ? "is no regular file"
-                       : rc == -EFBIG  ? "is larger than 16 MiB"
-                                       : strerror(-rc));
-    else if (s->users == NULL)
+    if (good && s->users == NULL)
         settings_error(e, path, "out of memory");
-    else
+    else if (good)
         add_users(s->users, path, buf_span(&text), e);
-    if (rc == 0 && s->users != NULL && users_count(s->users) == 0)
+    if (good && s->users != NULL && users_count(s->users) == 0)
         settings_error(e, settings_where(st, "auth.file"),
                        "\"%s\" names nobody; add a line with htpasswd -B", path);
-    if (buf_len(&text) > 0)
-        explicit_bzero(buf_head(&text), buf_len(&text));
-    buf_release(&text);
+    snapshot_file_wipe(&text);
 }
 
 /* Who stands before the first request: load balancers, users. */
@@ -271,23 +263,6 @@ static void build_fleet(struct snapshot *s, const struct settings *st, int dir,
     s->roster_ttl_seconds = (unsigned)(st->roster_ttl / 1000);
 }
 
-/* A file of PEM; a file that is not wanted is empty. The text is the caller's to wipe. */
-static int read_pem(struct buf *text, const struct settings *st, const char *key, const char *path,
-                    int dir, unsigned flags, struct settings_errors *e)
-{
-    const char *why = "";
-    buf_init(text, SIGNATURE_PEM_MAX + 1);
-    if (path[0] == '\0')
-        return 0;
-    int rc = private_file_read(dir, path, flags, text, &why);
-    if (rc != 0)
-        settings_error(e, settings_where(st, key), "\"%s\": %s", path,
-                       rc == -EPERM    ? why
-                       : rc == -EISDIR ? "is no regular file"
-                                       : strerror(-rc));
-    return rc;
-}
-
 static void build_signature(struct snapshot *s, const struct settings *st, int dir,
                             struct settings_errors *e)
 {
@@ -299,18 +274,20 @@ static void build_signature(struct snapshot *s, const struct settings *st, int d
                        "\"%s\" without document.sign.key: name the key too, or none", path);
     if (key_path[0] == '\0')
         return;
-    int rc = read_pem(&key, st, "document.sign.key", key_path, dir, PRIVATE_FILE_SECRET, e);
-    int cert_rc = read_pem(&certificates, st, "document.sign.cert", path, dir, 0, e);
-    if (rc == 0 && cert_rc == 0 && path[0] != '\0' && buf_len(&certificates) == 0)
+    const struct snapshot_file key_file = {settings_where(st, "document.sign.key"), key_path, dir,
+                                           PRIVATE_FILE_SECRET, SIGNATURE_PEM_MAX};
+    const struct snapshot_file file = {settings_where(st, "document.sign.cert"), path, dir, 0,
+                                       SIGNATURE_PEM_MAX};
+    bool good = snapshot_file_read(&key_file, &key, e);
+    good = snapshot_file_read(&file, &certificates, e) && good;
+    if (good && path[0] != '\0' && buf_len(&certificates) == 0)
         settings_error(e, settings_where(st, "document.sign.cert"), "\"%s\" is empty", path);
-    else if (rc == 0 && cert_rc == 0 &&
+    else if (good &&
              signature_key_create(&s->sign_key, buf_span(&key), buf_span(&certificates), &why) != 0)
         settings_error(e, settings_where(st, "document.sign.key"), "\"%s\"%s%s: %s", key_path,
                        path[0] != '\0' ? " with " : "", path, why);
-    if (buf_len(&key) > 0)
-        explicit_bzero(buf_head(&key), buf_len(&key));
-    buf_release(&key);
-    buf_release(&certificates);
+    snapshot_file_wipe(&key);
+    snapshot_file_wipe(&certificates);
 }
 
 /* What is at the place now shows at start only. */

@@ -1,4 +1,5 @@
 #include "proxy/snapshot_fleet.h"
+#include "proxy/snapshot_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -131,7 +132,6 @@ static const char *plan_pem(struct fleet_plan *p, const struct settings *st, con
                             const char *path, unsigned flags, int dir, struct settings_errors *e)
 {
     struct buf text;
-    const char *why = "";
     if (path[0] == '\0')
         return "";
     if (path[0] != '/') {
@@ -139,16 +139,9 @@ static const char *plan_pem(struct fleet_plan *p, const struct settings *st, con
                        path);
         return "";
     }
-    buf_init(&text, PEM_FILE_MAX);
-    int rc = private_file_read(dir, path, flags, &text, &why);
-    if (rc != 0)
-        settings_error(e, settings_where(st, key), "\"%s\": %s", path,
-                       rc == -EPERM    ? why
-                       : rc == -EISDIR ? "is no regular file"
-                                       : strerror(-rc));
-    if (buf_len(&text) > 0)
-        explicit_bzero(buf_head(&text), buf_len(&text));
-    buf_release(&text);
+    const struct snapshot_file f = {settings_where(st, key), path, dir, flags, PEM_FILE_MAX};
+    (void)snapshot_file_read(&f, &text, e);
+    snapshot_file_wipe(&text);
     return keep(p, path);
 }
 
@@ -175,23 +168,18 @@ static void plan_password(struct fleet_plan *p, const struct settings *st, int d
                           struct settings_errors *e)
 {
     struct buf text;
-    const char *why = NULL, *path = st->etcd_password_file;
+    const char *path = st->etcd_password_file;
     if ((st->etcd_user[0] == '\0') != (path[0] == '\0'))
         settings_error(e, settings_where(st, "etcd.user"),
                        "etcd.user and etcd.password.file go together: name both or none");
     if (path[0] == '\0')
         return;
-    buf_init(&text, PASSWORD_FILE_MAX);
-    int rc = private_file_read(dir, path, PRIVATE_FILE_SECRET, &text, &why);
-    if (rc == 0)
-        why = take_password(p, buf_span(&text));
-    else if (rc != -EPERM)
-        why = rc == -EISDIR ? "is no regular file" : strerror(-rc);
+    const struct snapshot_file f = {settings_where(st, "etcd.password.file"), path, dir,
+                                    PRIVATE_FILE_SECRET, PASSWORD_FILE_MAX};
+    const char *why = snapshot_file_read(&f, &text, e) ? take_password(p, buf_span(&text)) : NULL;
     if (why != NULL)
-        settings_error(e, settings_where(st, "etcd.password.file"), "\"%s\": %s", path, why);
-    if (buf_len(&text) > 0)
-        explicit_bzero(buf_head(&text), buf_len(&text));
-    buf_release(&text);
+        settings_error(e, f.where, "\"%s\": %s", path, why);
+    snapshot_file_wipe(&text);
 }
 
 static void plan_etcd(struct fleet_plan *p, const struct settings *st, int dir,

@@ -11,6 +11,7 @@
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_provider.h"
 #include "proxy/snapshot_doors.h"
+#include "proxy/snapshot_file.h"
 #include "proxy/snapshot_key.h"
 #include "proxy/snapshot_tls.h"
 
@@ -76,30 +77,12 @@ static bool build_options(struct gateway_options *o, const struct settings *st,
 static bool read_file(const struct settings *st, int dir, const char *key, const char *path,
                       unsigned flags, struct buf *text, struct settings_errors *e)
 {
-    const char *why = "";
-    buf_init(text, PEM_FILE_MAX + 1);
-    if (path[0] == '\0')
-        return true;
-    int rc = private_file_read(dir, path, flags, text, &why);
-    if (rc == 0 && buf_len(text) > PEM_FILE_MAX)
-        rc = -EFBIG;
-    if (rc == 0 && buf_len(text) == 0)
-        rc = -ENODATA;
-    if (rc != 0)
-        settings_error(e, settings_where(st, key), "\"%s\": %s", path,
-                       rc == -EPERM     ? why
-                       : rc == -EISDIR  ? "is no regular file"
-                       : rc == -ENODATA ? "is empty"
-                       : rc == -EFBIG   ? "is larger than 4 MiB"
-                                        : strerror(-rc));
-    return rc == 0;
-}
-
-static void wipe(struct buf *text)
-{
-    if (buf_len(text) > 0)
-        explicit_bzero(buf_head(text), buf_len(text));
-    buf_release(text);
+    const struct snapshot_file f = {settings_where(st, key), path, dir, flags, PEM_FILE_MAX};
+    bool good = snapshot_file_read(&f, text, e);
+    if (!good || path[0] == '\0' || buf_len(text) > 0)
+        return good;
+    settings_error(e, f.where, "\"%s\": is empty", path);
+    return false;
 }
 
 /* Our own certificate, where upstreams want one. False: told. */
@@ -129,7 +112,7 @@ static bool add_certificate(struct tls_client *tls, const struct settings *st, i
     }
     tls_key_unref(key);
     tls_provider_unref(provider);
-    wipe(&chain);
+    snapshot_file_wipe(&chain);
     return good;
 }
 

@@ -1,6 +1,5 @@
 #include "proxy/snapshot_key.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "conf/settings.h"
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_provider.h"
+#include "proxy/snapshot_file.h"
 
 enum { KEY_FILE_MAX = 4 * 1024 * 1024, PIN_FILE_MAX = 4096, WHY_MAX = 1024 };
 
@@ -46,29 +46,12 @@ static const char *where(const struct snapshot_key *from, const char *rest)
     return settings_where(from->settings, key);
 }
 
-static void wipe(struct buf *text)
-{
-    if (buf_len(text) > 0)
-        explicit_bzero(buf_head(text), buf_len(text));
-    buf_release(text);
-}
-
 /* A private file that may be `max` octets long. False: told. */
 static bool read_file(const struct snapshot_key *from, const char *rest, const char *path,
                       size_t max, struct buf *text)
 {
-    const char *why = "";
-    buf_init(text, max + 1);
-    int rc = private_file_read(from->dir, path, PRIVATE_FILE_SECRET, text, &why);
-    if (rc == 0 && buf_len(text) > max)
-        rc = -EFBIG;
-    if (rc != 0)
-        settings_error(from->errors, where(from, rest), "\"%s\": %s", path,
-                       rc == -EPERM    ? why
-                       : rc == -EISDIR ? "is no regular file"
-                       : rc == -EFBIG  ? "is too large"
-                                       : strerror(-rc));
-    return rc == 0;
+    const struct snapshot_file f = {where(from, rest), path, from->dir, PRIVATE_FILE_SECRET, max};
+    return snapshot_file_read(&f, text, from->errors);
 }
 
 /* ---- the provider ---- */
@@ -165,7 +148,7 @@ bool snapshot_key_provider(const struct snapshot_key *from, struct tls_provider 
     good = is_full_path(from, "provider.config", k.config) && good;
     good = read_pin(from, &k, &file, &pin) && good;
     good = good && open_provider(from, &k, pin, provider);
-    wipe(&file);
+    snapshot_file_wipe(&file);
     return good;
 }
 
@@ -216,6 +199,6 @@ struct tls_key *snapshot_key_load(const struct snapshot_key *from, struct tls_pr
                                : "; without a key file of its own the certificate's must hold the "
                                  "key");
     }
-    wipe(&pem);
+    snapshot_file_wipe(&pem);
     return key;
 }

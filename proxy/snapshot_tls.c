@@ -1,6 +1,5 @@
 #include "proxy/snapshot_tls.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "proxy/net/tls_provider.h"
 #include "proxy/net/tls_server.h"
 #include "proxy/snapshot_doors.h"
+#include "proxy/snapshot_file.h"
 #include "proxy/snapshot_key.h"
 
 enum {
@@ -88,25 +88,8 @@ static const char *where(const struct draft *d, const char *rest)
 static bool read_file(const struct draft *d, const char *rest, const char *path, unsigned flags,
                       struct buf *text)
 {
-    const char *why = "";
-    buf_init(text, PEM_FILE_MAX + 1);
-    int rc = private_file_read(d->dir, path, flags, text, &why);
-    if (rc == 0 && buf_len(text) > PEM_FILE_MAX)
-        rc = -EFBIG;
-    if (rc != 0)
-        settings_error(d->errors, where(d, rest), "\"%s\": %s", path,
-                       rc == -EPERM    ? why
-                       : rc == -EISDIR ? "is no regular file"
-                       : rc == -EFBIG  ? "is larger than 4 MiB"
-                                       : strerror(-rc));
-    return rc == 0;
-}
-
-static void wipe(struct buf *text)
-{
-    if (buf_len(text) > 0)
-        explicit_bzero(buf_head(text), buf_len(text));
-    buf_release(text);
+    const struct snapshot_file f = {where(d, rest), path, d->dir, flags, PEM_FILE_MAX};
+    return snapshot_file_read(&f, text, d->errors);
 }
 
 /* ---- keys ---- */
@@ -219,7 +202,7 @@ static struct tls_server *build(struct draft *d)
     for (size_t i = 0; i < d->pair_count; i++) {
         if (d->pair[i].key != NULL)
             tls_key_unref(d->pair[i].key);
-        wipe(&d->chain[i]);
+        snapshot_file_wipe(&d->chain[i]);
     }
     tls_provider_unref(d->provider);
     for (size_t i = 0; i < d->keys.crl->count; i++)

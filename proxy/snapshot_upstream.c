@@ -1,4 +1,5 @@
 #include "proxy/snapshot_upstream.h"
+#include "proxy/snapshot_file.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -132,26 +133,15 @@ static void apply_lines(struct draft *d, struct span text)
 
 static void add_credentials(struct draft *d, int dir)
 {
-    const char *path = d->settings->upstream_credentials_file, *why = "";
+    const char *path = d->settings->upstream_credentials_file;
     struct buf text;
     if (path[0] == '\0')
         return;
-    buf_init(&text, CREDENTIALS_FILE_MAX + 1);
-    int rc = private_file_read(dir, path, PRIVATE_FILE_SECRET, &text, &why);
-    if (rc == 0 && buf_len(&text) > CREDENTIALS_FILE_MAX)
-        rc = -EFBIG;
-    if (rc != 0)
-        settings_error(d->errors, settings_where(d->settings, "upstream.credentials.file"),
-                       "\"%s\": %s", path,
-                       rc == -EPERM    ? why
-                       : rc == -EISDIR ? "is no regular file"
-                       : rc == -EFBIG  ? "is larger than 64 KiB"
-                                       : strerror(-rc));
-    else
+    const struct snapshot_file f = {settings_where(d->settings, "upstream.credentials.file"), path,
+                                    dir, PRIVATE_FILE_SECRET, CREDENTIALS_FILE_MAX};
+    if (snapshot_file_read(&f, &text, d->errors))
         apply_lines(d, buf_span(&text));
-    if (buf_len(&text) > 0)
-        explicit_bzero(buf_head(&text), buf_len(&text));
-    buf_release(&text);
+    snapshot_file_wipe(&text);
 }
 
 /* ---- no.proxy ---- */
