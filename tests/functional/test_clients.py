@@ -10,6 +10,7 @@ import re
 
 import pytest
 from support import pki, programs
+from support.certferry import ENDED_WELL
 from support.fetchers import CERTIFICATE, Curl, Java, Script, Wget, fingerprint
 from support.origins import http2_page, pages
 
@@ -67,8 +68,7 @@ def test_through_a_tunnel(fetcher, proxy, authority, certificate, tls_origin, ho
     line = proxy.wait_log(lambda line: line["method"] == "CONNECT")
     assert (line["host"], line["port"], line["sni"]) == (NAME, tls_origin.port, NAME)
     assert (line["address"], line["status"]) == ("127.0.0.1", 200)
-    # Many clients end with a reset; that is not worth another word than ok or client-reset.
-    assert line["outcome"] in ("ok", "client-reset")
+    assert line["outcome"] in ENDED_WELL
     assert line["bytes_up"] > 0 and line["bytes_down"] > len(PAGE)
     assert tls_origin.connections()[0].server_name == NAME
 
@@ -118,7 +118,7 @@ def test_tunnel_to_an_http_port(fetcher, certferry, enroll_settings, authority, 
     assert plain_origin.requests[0].header("via") is None
 
     line = proxy.wait_log(lambda line: line["method"] == "CONNECT")
-    assert line["host"] == NAME and line["outcome"] in ("ok", "client-reset")
+    assert line["host"] == NAME and line["outcome"] in ENDED_WELL
 
 
 @by_name(FETCHERS)

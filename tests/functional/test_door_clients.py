@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 from support import programs
-from support.certferry import ROOT
+from support.certferry import ENDED_WELL, ROOT
 from support.fetchers import PROGRAMS
 from support.origins import pages
 from support.pebble import Pebble
@@ -210,7 +210,7 @@ def test_tls_to_the_proxy(site, client):
     worked = done.returncode == 0
     assert table()[client][0] == ("yes" if worked else "no"), programs.told(done)
     if worked:
-        line = sensor.wait_log(lambda line: line["outcome"] in ("ok", "client-reset", "origin-reset"))
+        line = sensor.wait_log(lambda line: line["outcome"] in ENDED_WELL)
         assert (line["door"], line["method"]) == ("tls", "CONNECT")
     else:
         # No silence, of which several of them would never tire, and a reason where they show one.
@@ -229,7 +229,7 @@ def test_certificate_for_the_proxy(site, clients_ca, client):
             place.pebble.close()
     assert table()[client][1] == ("yes" if done.returncode == 0 else "no"), programs.told(done)
     if done.returncode == 0:
-        line = sensor.wait_log(lambda line: line["outcome"] in ("ok", "client-reset", "origin-reset"))
+        line = sensor.wait_log(lambda line: line["outcome"] in ENDED_WELL)
         assert line["identity"] == IDENTITY
     else:
         sensor.wait_log(lambda line: line["outcome"] == "client-certificate-missing")

@@ -5,7 +5,7 @@ and a device as Azure IoT Edge is one. What each enrolls is verified, and the lo
 
 import pytest
 from support import hsm, programs
-from support.certferry import BINARY
+from support.certferry import BINARY, ENDED_WELL
 from support.daemons import Daemon, accepts, unused_port
 from support.enrolling import Device, assert_verifies
 from support.est_server import EstServer
@@ -199,8 +199,7 @@ def use(authority, est, home):
         CLIENTS[client](sites[-1])
         own_page = (door, client) == ("tls", "s_client")
         class_ = "control" if own_page else "est" if door == "gateway" else "tunnel"
-        well = ("ok", "client-reset", "origin-reset")
-        sensor.wait_log(lambda line: line["class"] == class_ and line["outcome"] in well)
+        sensor.wait_log(lambda line: line["class"] == class_ and line["outcome"] in ENDED_WELL)
         assert {line["door"] for line in sensor.log()} == {door}
 
     yield work

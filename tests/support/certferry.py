@@ -19,6 +19,9 @@ SANITIZER_STATUS = 99
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "Assertion ", "assertion failed")
 # Nobody is to wait longer than this for a thing that does happen, however busy the machine is.
 PATIENCE = 20
+# Outcomes of a tunnel that did its work: of a program's two ends one often has octets unread when it closes (the last
+# of TLS), and then the kernel sends a reset.
+ENDED_WELL = ("ok", "client-reset", "origin-reset")
 
 DEFAULTS = {
     "heartbeatport": "0",
