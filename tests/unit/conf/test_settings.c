@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -363,7 +364,92 @@ static void shipped_files_are_the_table(void **state)
     settings_free(s);
 }
 
-static void the_manual_names_every_key(void **state)
+/* What the reference says of a key: its default, and at the end of its comment what is allowed. */
+struct reference {
+    char key[64];
+    char text[256];
+    char allowed[320];
+};
+
+/* Reads the lines up to key=default; whether there were any. */
+static bool reference_next(const char **at, struct reference *r)
+{
+    r->allowed[0] = '\0';
+    for (const char *line = *at; *line != '\0'; line += strcspn(line, "\n") + 1) {
+        int len = (int)strcspn(line, "\n");
+        size_t had = strlen(r->allowed);
+        if (*line == '#' && (had > 0 || line[2] == '(')) {
+            (void)snprintf(r->allowed + had, sizeof r->allowed - had, "%s%.*s", had > 0 ? " " : "",
+                           len - 2, line + 2);
+        } else if (*line != '#' && len > 0) {
+            int name = (int)strcspn(line, "=");
+            (void)snprintf(r->key, sizeof r->key, "%.*s", name, line);
+            (void)snprintf(r->text, sizeof r->text, "%.*s", len - name - 1, line + name + 1);
+            *at = line + len;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes `word` out, once, if it is there. */
+static void text_drop(char *text, const char *word)
+{
+    char *found = strstr(text, word);
+    if (found != NULL)
+        (void)memmove(found, found + strlen(word), strlen(found + strlen(word)) + 1);
+}
+
+/* The manual's entry of a key, without the backslashes in front of hyphens. */
+static void manual_entry(const char *page, const char *key, char *out, size_t size)
+{
+    char item[96];
+    (void)snprintf(item, sizeof item, "\n.It Ic %s Ns = Ns ", key);
+    const char *start = strstr(page, item);
+    if (start == NULL)
+        fail_msg("certferry.properties.5 lacks %s", key);
+    start += strlen(item);
+    const char *next = strstr(start, "\n.It ");
+    const char *list = strstr(start, "\n.El");
+    const char *end = next != NULL && next < list ? next : list;
+    size_t len = 0;
+    for (const char *c = start; c < end && len + 1 < size; c++) {
+        if (*c != '\\' || c[1] != '-')
+            out[len++] = *c;
+    }
+    out[len] = '\0';
+}
+
+/* The entry begins with the default, or names all of a long one, and its last line is what is
+ * allowed. */
+static void manual_entry_check(const char *page, struct reference *r)
+{
+    char entry[4096];
+    manual_entry(page, r->key, entry, sizeof entry);
+    char head[300] = "Aq empty\n";
+    if (r->text[0] != '\0')
+        (void)snprintf(head, sizeof head, "Cm %s\n", r->text);
+    bool told = strncmp(entry, head, strlen(head)) == 0;
+    if (strlen(r->text) > 40) {
+        told = true;
+        for (char *word = strtok(r->text, ","); word != NULL && told; word = strtok(NULL, ","))
+            told = strstr(entry, word) != NULL;
+    }
+    if (!told)
+        fail_msg("certferry.properties.5: %s has another default", r->key);
+
+    /* A boolean's other words stand under TYPES, and not every text may be empty. */
+    const char *last = strrchr(entry, '\n') + 1;
+    text_drop(r->allowed, " (also true, false, yes, no)");
+    if (strncmp(last, "Text;", 5) == 0 && strstr(last, "may be empty") == NULL)
+        text_drop(r->allowed, " may be empty;");
+    char *want = r->allowed + 1;
+    want[strlen(want) - 1] = '.';
+    if (strcasecmp(last, want) != 0)
+        fail_msg("certferry.properties.5: %s: \"%s\", not \"%s\"", r->key, last, want);
+}
+
+static void the_manual_is_the_table(void **state)
 {
     (void)state;
     static char page[262144];
@@ -372,11 +458,24 @@ static void the_manual_names_every_key(void **state)
     size_t len = fread(page, 1, sizeof page - 1, f);
     assert_true(len > 0 && len < sizeof page - 1);
     (void)fclose(f);
-#define FIND_KEY(field, key, file, type, text, min, max, reload, comment)                          \
-    if (strstr(page, "\n.It Ic " key " Ns = Ns ") == NULL)                                         \
-        fail_msg("certferry.properties.5 lacks %s", key);
-    SETTINGS_TABLE(FIND_KEY)
-#undef FIND_KEY
+
+    size_t keys = 0;
+    for (int file = 0; file < SETTINGS_FILE_COUNT; file++) {
+        char *text = NULL;
+        FILE *out = open_memstream(&text, &len);
+        assert_non_null(out);
+        settings_print_defaults(out, (enum settings_file)file);
+        assert_int_equal(fclose(out), 0);
+        struct reference r;
+        for (const char *at = text; reference_next(&at, &r); keys++)
+            manual_entry_check(page, &r);
+        free(text);
+    }
+    size_t rows = 0;
+#define COUNT_ROW(field, key, file, type, text, min, max, reload, comment) rows++;
+    SETTINGS_TABLE(COUNT_ROW)
+#undef COUNT_ROW
+    assert_int_equal(keys, rows);
 }
 
 static void unknown_keys(void **state)
@@ -600,7 +699,7 @@ int main(void)
         cmocka_unit_test(values_refused),
         cmocka_unit_test(examples),
         cmocka_unit_test(shipped_files_are_the_table),
-        cmocka_unit_test(the_manual_names_every_key),
+        cmocka_unit_test(the_manual_is_the_table),
         cmocka_unit_test(unknown_keys),
         cmocka_unit_test(all_mistakes_of_all_files),
         cmocka_unit_test(directories),
