@@ -327,10 +327,30 @@ static void set_parent(const struct check *c, CURL *curl, struct way *way)
         (void)curl_easy_setopt(curl, CURLOPT_PROXY_CAINFO, path);
 }
 
-/* The address that was judged and has answered; or the parent, and nobody else either. */
+/* From source.address, as the proxy connects: a firewall may let nothing else out. */
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
+{
+    struct addr address = {0};
+    (void)purpose;
+    if (to->addrlen > sizeof address)
+        return CURL_SOCKET_BAD;
+    memcpy(&address, &to->addr, to->addrlen);
+    int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    if (fd >= 0 && bind_source(fd, arg, &address) != 0) {
+        (void)close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    return fd;
+}
+
+/* The address that was judged and has answered; or the parent, and nobody else either: the
+ * environment's NO_PROXY would lead past it. */
 static void set_way(const struct check *c, CURL *curl, struct way *way)
 {
     char line[HOSTNAME_MAX + ADDR_TEXT_MAX + 16], address[ADDR_TEXT_MAX];
+    (void)curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+    (void)curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    (void)curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, (void *)c);
     if (c->parent != NULL) {
         set_parent(c, curl, way);
         return;

@@ -264,6 +264,29 @@ def test_through_a_parent(check, certferry, enroll_settings, est, trust, http_or
     assert report.status == 1 and "502" in report.says("answer", "FAIL")
 
 
+def test_no_proxy_leads_past_no_parent(home, run, origin, http_origin, monkeypatch):
+    """Whoever asks may have it in his environment: what it would show is not the way that clients go."""
+    parent = origin(lambda c: (c.read_until(), c.send(reply(b"of the parent"))))
+    web = http_origin(pages({"/": b"ok"}))
+    original = programs.environment
+    monkeypatch.setattr(programs, "environment", lambda *a, **k: original(*a, **k) | {"NO_PROXY": "*", "no_proxy": "*"})
+    way = {"upstream_proxies": f"http://127.0.0.1:{parent.port}", "allowed_hosts": "127.0.0.1"}
+    assert Report(run(f"http://127.0.0.1:{web.port}/", **way)).status == 0
+    assert len(parent.connections()) == 1 and web.requests == []
+
+
+def test_source_address(check, origin, authority, trust):
+    """Every connection comes from there, as the proxy's do: the one for the handshake, and the one that asks."""
+    web = origin(lambda c: (c.read_until(), c.send(reply(b"ok"))), certificate=authority.server(NAME))
+    report = check(*trust, f"https://{NAME}:{web.port}/", source_address="127.0.0.7")
+    assert report.status == 0, report.lines
+    assert {connection.peer[0] for connection in web.connections()} == {"127.0.0.7"}
+    parent = origin(lambda c: (c.read_until(), c.send(reply(b"ok"))))
+    way = {"upstream_proxies": f"http://127.0.0.1:{parent.port}", "source_address": "127.0.0.7"}
+    assert check(f"http://{NAME}:{web.port}/", **way).status == 0
+    assert [connection.peer[0] for connection in parent.connections()] == ["127.0.0.7"]
+
+
 def test_proxy_variables_are_not_looked_at(home, run, est, trust, monkeypatch):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
