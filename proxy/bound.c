@@ -73,6 +73,13 @@ static size_t parse_text(const struct place *place, const char *text,
     return 2;
 }
 
+/* Every address of its family. */
+static bool is_wildcard(const struct addr *a)
+{
+    return a->sa.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr)
+                                       : a->in.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
 /* What is said to the gateway is secret; only what stays in the machine may go without TLS. */
 static bool is_exposed(const struct settings *st, const struct place *place,
                        const struct addr *address)
@@ -84,23 +91,49 @@ static bool is_exposed(const struct settings *st, const struct place *place,
            !prefix_match(&v6, address);
 }
 
-/* The same address and port for two doors: the second could not be opened. */
-static void check_clash(const struct settings *st, const struct place *places, size_t index,
-                        const char *text, struct settings_errors *errors)
+/* Whether no more than one of the two can be open: every address of a family is each of them, too.
+ */
+static bool overlap(const struct addr *a, const struct addr *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family || addr_port(a) == 0 || addr_port(a) != addr_port(b))
+        return false;
+    return addr_same_host(a, b) || is_wildcard(a) || is_wildcard(b);
+}
+
+/* Of two texts: the address where they meet. False: they do not. */
+static bool find_meeting(const struct place *p, const char *text, const struct place *q,
+                         const char *other_text, struct addr *where)
 {
     struct addr mine[ADDRESSES_OF_TEXT], other[ADDRESSES_OF_TEXT];
-    if (parse_text(&places[index], text, mine) == 0 || addr_port(&mine[0]) == 0)
-        return;
-    for (const struct place *p = places; p < places + index; p++) {
-        for (size_t i = 0; i < p->texts->count; i++) {
-            size_t others = parse_text(p, p->texts->item[i], other);
-            if (others == 0 || addr_port(&other[0]) != addr_port(&mine[0]) ||
-                !addr_same_host(&other[0], &mine[0]))
+    size_t mine_count = parse_text(p, text, mine), others = parse_text(q, other_text, other);
+    for (size_t i = 0; i < mine_count; i++) {
+        for (size_t k = 0; k < others; k++) {
+            if (overlap(&mine[i], &other[k])) {
+                *where = is_wildcard(&mine[i]) ? other[k] : mine[i];
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The `at`-th text of `p` and those before it, of the same key or another: the later one could not
+ * be opened. */
+static void check_clash(const struct settings *st, const struct place *places,
+                        const struct place *p, size_t at, struct settings_errors *errors)
+{
+    const char *text = p->texts->item[at];
+    char place[ADDR_TEXT_MAX];
+    struct addr where;
+    for (const struct place *q = places; q <= p; q++) {
+        size_t count = q == p ? at : q->texts->count;
+        for (size_t i = 0; i < count; i++) {
+            if (!find_meeting(p, text, q, q->texts->item[i], &where))
                 continue;
-            settings_error(errors, settings_where(st, places[index].key),
-                           "\"%s\" is where %s listens already; give one of them another address "
-                           "or port",
-                           text, p->key);
+            settings_error(errors, settings_where(st, p->key),
+                           "\"%s\" and \"%s\" of %s would both listen on %s; give one of them "
+                           "another address or port",
+                           text, q->texts->item[i], q->key, addr_print_port(&where, place));
             return;
         }
     }
@@ -113,7 +146,7 @@ void bound_check(const struct settings *settings, struct settings_errors *errors
     size_t count = list_places(settings, places);
     for (size_t at = 0; at < count; at++) {
         for (size_t i = 0; i < places[at].texts->count; i++)
-            check_clash(settings, places, at, places[at].texts->item[i], errors);
+            check_clash(settings, places, &places[at], i, errors);
     }
     for (const struct place *p = places; p < places + count; p++) {
         for (size_t i = 0; i < p->texts->count; i++) {

@@ -1,16 +1,31 @@
 #include "proxy/snapshot_file.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/private_file.h"
 #include "conf/settings_errors.h"
 
 enum { KIB = 1024, MIB = 1024 * 1024 };
 
+/* Who wrote "certs/ca.pem" may have meant the directory he was in. */
+static void tell_missing(const struct snapshot_file *f, struct settings_errors *e)
+{
+    char link[32], dir[PATH_MAX];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", f->dir);
+    ssize_t n = f->path[0] != '/' ? readlink(link, dir, sizeof dir) : -1;
+    settings_error(e, f->where, "\"%s\": %s%s%.*s", f->path, strerror(ENOENT),
+                   n > 0 ? "; looked for in " : "", n > 0 ? (int)n : 0, dir);
+}
+
 static void tell(const struct snapshot_file *f, int rc, const char *why, struct settings_errors *e)
 {
-    if (rc == -EFBIG)
+    if (rc == -ENOENT)
+        tell_missing(f, e);
+    else if (rc == -EFBIG)
         settings_error(e, f->where, "\"%s\": is larger than %zu %s", f->path,
                        f->max % MIB == 0 ? f->max / MIB : f->max / KIB,
                        f->max % MIB == 0 ? "MiB" : "KiB");

@@ -189,6 +189,78 @@ def test_binary_nonsense(home):
     assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", done.stderr), "raw octets reach the terminal"
 
 
+# (settings, the later key, the earlier one, where they meet)
+CLASHES = {
+    "one address within all": ("tls.listen=:4443\npassthrough.listen=127.0.0.1:4443",
+                               "passthrough.listen", "tls.listen", "127.0.0.1:4443"),
+    "all with one address within": ("tls.listen=127.0.0.1:4443\npassthrough.listen=:4443",
+                                    "passthrough.listen", "tls.listen", "127.0.0.1:4443"),
+    "the IPv6 half": ("tls.listen=[::]:4443\npassthrough.listen=:4443",
+                      "passthrough.listen", "tls.listen", "[::]:4443"),
+    "one IPv6 address": ("tls.listen=[::1]:4443\npassthrough.listen=[::]:4443",
+                         "passthrough.listen", "tls.listen", "[::1]:4443"),
+    "the same address": ("tls.listen=127.0.0.1:4443\npassthrough.listen=127.0.0.1:4443",
+                         "passthrough.listen", "tls.listen", "127.0.0.1:4443"),
+    "the same default port": ("gateway.listen=127.0.0.1\npassthrough.listen=on",
+                              "passthrough.listen", "gateway.listen", "127.0.0.1:443"),
+    "the proxy's own port": ("tls.listen=127.0.0.1:48999",
+                             "tls.listen", "listen.addresses", "127.0.0.1:48999"),
+    "twice in one list": ("tls.listen=127.0.0.1:4443,:4443", "tls.listen", "tls.listen", "127.0.0.1:4443"),
+    "twice the same": ("listen.addresses=127.0.0.1,127.0.0.1",
+                       "listen.addresses", "listen.addresses", "127.0.0.1:48999"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text, later, earlier, where", CLASHES.values(), ids=CLASHES)
+def test_two_doors_at_one_place(home, text, later, earlier, where):
+    """Only the first could be opened, which a start would say with a port taken by who knows whom."""
+    done = check(home, webserver=text)
+    wanted = rf"^\S+: {re.escape(later)}: .* of {re.escape(earlier)} would both listen on {re.escape(where)}; "
+    assert done.returncode == 1 and re.search(wanted, done.stderr.decode(), re.MULTILINE), programs.told(done)
+
+
+@pytest.mark.parametrize("text", [
+    "tls.listen=127.0.0.1:4443\npassthrough.listen=127.0.0.2:4443",
+    "tls.listen=0.0.0.0:4443\npassthrough.listen=[::]:4443",
+    "tls.listen=0.0.0.0:4443\npassthrough.listen=[::1]:4443",
+    "tls.listen=:4443\npassthrough.listen=:4444",
+    "tls.listen=127.0.0.1:0,:0\npassthrough.listen=:0",
+])  # fmt: skip
+def test_doors_beside_each_other(home, text):
+    done = check(home, webserver=text)
+    assert b"would both" not in done.stderr, programs.told(done)
+
+
+def test_reload_tells_of_two_doors_at_one_place(proxy, fetches):
+    line = proxy.reload({"tls.listen": "127.0.0.1:4443", "passthrough.listen": ":4443"})
+    assert "reload refused" in line
+    proxy.wait_event(r"passthrough\.listen: .* of tls\.listen would both listen on 127\.0\.0\.1:4443")
+    assert fetches(proxy) == 200
+
+
+NAMED_FILES = {
+    "auth.file": "",
+    "tls.cert": "tls.listen=127.0.0.1:0",
+    "tls.client.ca": "tls.listen=127.0.0.1:0\ntls.cert=other.pem",
+    "upstream.credentials.file": "upstream.proxies=http://a:1",
+    "etcd.password.file": "etcd.endpoints=http://a:1\netcd.user=u",
+    "document.sign.key": "document.sign.cert=other.pem",
+    "gateway.cert": "gateway.listen=127.0.0.1:0\ngateway.upstreams=https://est.digicert.com",
+    "gateway.upstream.ca": "gateway.listen=127.0.0.1:0\ngateway.upstreams=https://est.digicert.com",
+}
+
+
+@pytest.mark.parametrize("key, needs", NAMED_FILES.items(), ids=NAMED_FILES)
+def test_missing_file_tells_where_it_was_looked_for(home, key, needs):
+    """A relative path is taken from the configuration's directory, wherever the command was given."""
+    done = check(home, webserver=f"{needs}\n{key}=certs/nowhere.pem\n")
+    wanted = f'{key}: "certs/nowhere.pem": No such file or directory; looked for in {home}/conf\n'
+    assert done.returncode == 1 and wanted in done.stderr.decode(), programs.told(done)
+    done = check(home, webserver=f"{needs}\n{key}=/nowhere.pem\n")
+    wanted = f'{key}: "/nowhere.pem": No such file or directory\n'
+    assert done.returncode == 1 and wanted in done.stderr.decode(), programs.told(done)
+
+
 # Starting.
 
 
