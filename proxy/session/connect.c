@@ -94,8 +94,10 @@ static void relay(struct session *s)
     metrics_add(s->ctx->metrics, METRIC_OCTETS_DOWN, t->way[TUNNEL_DOWN].octets - down);
     s->record.octets_up = t->way[TUNNEL_UP].octets;
     s->record.octets_down = t->way[TUNNEL_DOWN].octets;
-    if (down == 0 && s->record.octets_down > 0)
+    if (down == 0 && s->record.octets_down > 0) {
         s->record.first_octet_us = clock_us() - s->record.started_us;
+        passthrough_release(s); /* the hello was answered: it did not come back to us */
+    }
     if (t->way[TUNNEL_UP].starved || t->way[TUNNEL_DOWN].starved) {
         stream_abort(&s->origin);
         session_abort(s, OUTCOME_NO_MEMORY);

@@ -4,9 +4,10 @@
  *
  * Behind a pass-through listener a name may lead back to that listener: by DNS that was pointed at
  * us for the proxy host too, through a parent proxy, by way of another certferry. There is no Via
- * field in TLS; but the hello goes on unaltered and no client sends the same one twice at a time,
- * so the second is the first. Without this each turn would cost two descriptors, until none is
- * left. One object for all workers, with its own lock. Any thread.
+ * field in TLS; but the hello goes on unaltered, and in a circle nobody answers it. So the same one
+ * again, before a first octet has come back, is the first; behind that it is a client that knows no
+ * chance, which may say the same on each of its connections. Without this each turn would cost two
+ * descriptors, until none is left. One object for all workers, with its own lock. Any thread.
  */
 #ifndef CERTFERRY_SESSION_LOOP_GUARD_H
 #define CERTFERRY_SESSION_LOOP_GUARD_H
@@ -29,7 +30,7 @@ void loop_guard_destroy(struct loop_guard *g);
  */
 enum outcome loop_guard_enter(struct loop_guard *g, struct span hello, struct loop_pass **pass);
 
-/* It has arrived, or never will. Harmless for NULL. */
+/* It was answered, or never will be. Harmless for NULL. */
 void loop_guard_leave(struct loop_guard *g, struct loop_pass *pass);
 
 #endif

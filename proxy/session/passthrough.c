@@ -52,7 +52,8 @@ static void judge(struct session *s, const struct hostname *host, size_t hello_o
         seek(s, host);
     else if (verdict == OUTCOME_LOOP)
         session_refuse(s, verdict,
-                       SPAN("this ClientHello is on its way already: the name leads back to us"));
+                       SPAN("this ClientHello is on its way already: the name leads back to us, or "
+                            "another connection has the same one unanswered"));
     else
         session_refuse(s, verdict, SPAN(""));
 }

@@ -4,6 +4,7 @@ The SNI pass-through listener: clients that know of no proxy, whose DNS leads to
 """
 
 import concurrent.futures
+import contextlib
 import socket
 import ssl
 import threading
@@ -33,6 +34,7 @@ from support.client_hello import (
 )
 from support.enrolling import Device, assert_verifies
 from support.est_server import EstServer
+from support.fleets import wait_until
 from support.origins import echo, pages, swallow
 from support.parents import answers, field, relays_to, url
 from support.pebble import Pebble
@@ -424,8 +426,54 @@ def test_the_same_hello_may_come_again_later(door, origin):
     for times in range(1, 4):
         with knock(proxy, hello(NAME)) as sock:
             assert read_exactly(sock, len(hello(NAME))) == hello(NAME)
-        while metric(proxy, "tunnels_closed_total") < times:
-            pass
+        wait_until(lambda n=times: metric(proxy, "tunnels_closed_total") == n, "the tunnel never ends")
+
+
+def test_the_same_hello_of_two_connections(door, origin):
+    """A device without chance has two tunnels, or comes back while its first one hangs: once answered it is no loop."""
+    server, octets = origin(echo), hello(NAME)
+    proxy = door(server.port, {"threads": 1})  # the answer is out before it is noted
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            sock = stack.enter_context(knock(proxy, octets))
+            assert read_exactly(sock, len(octets)) == octets
+    assert metric(proxy, "exchanges_total", **{"class": "tunnel", "outcome": "proxy-loop"}) == 0
+
+
+@pytest.mark.parametrize("parents", [0, 2])
+def test_the_same_hello_while_the_first_is_unanswered(parents, door, origin):
+    """It is refused until the host answers the first, or that one is given up: no longer."""
+    answered, octets = threading.Event(), hello(NAME)
+
+    def answer_at_last(connection):
+        connection.read_exactly(len(octets))
+        answered.wait(PATIENCE)
+        connection.send(b"at last")
+        connection.read_to_end()
+
+    server = origin(answer_at_last)
+    relays = [origin(relays_to(server)) for _ in range(parents)]  # with a second to ask, the hello is kept
+    proxy = door(server.port, {"threads": 1, "upstream.proxies": ",".join(map(url, relays))})
+    with knock(proxy, octets) as first:
+        server.wait_connection()
+        with knock(proxy, octets) as second:
+            assert read_to_end(second) == alert(INTERNAL_ERROR)
+        assert "another connection" in told(proxy, "proxy-loop")["detail"]
+        answered.set()
+        assert read_exactly(first, 7) == b"at last"
+        with knock(proxy, octets) as third:
+            assert read_exactly(third, 7) == b"at last"
+
+
+def test_the_same_hello_when_the_first_was_given_up(door, origin):
+    """Its client has gone without a word from the host: after timeout.tunnel.halfclosed at the latest it may come again."""
+    server, octets = origin(swallow), hello(NAME)
+    proxy = door(server.port, {"timeout.tunnel.halfclosed": "100ms"})
+    for number in (1, 2):
+        with knock(proxy, octets):
+            server.wait_connection(number)
+        wait_until(lambda n=number: metric(proxy, "tunnels_closed_total") == n, "the first tunnel never ends")
+    assert metric(proxy, "exchanges_total", **{"class": "tunnel", "outcome": "proxy-loop"}) == 0
 
 
 # Through parent proxies.
@@ -528,8 +576,7 @@ def test_queue(door, origin):
     with knock(proxy, hello(NAME)) as first:
         assert read_exactly(first, len(hello(NAME)))
         second = knock(proxy, chrome(NAME))
-        while metric(proxy, "queue_entered_total") < 1:
-            pass
+        wait_until(lambda: metric(proxy, "queue_entered_total") == 1, "nobody waits")
         assert len(server.connections()) == 1
     with second:
         assert read_exactly(second, len(chrome(NAME))) == chrome(NAME)
