@@ -129,13 +129,12 @@ void gateway_redirect(struct session *s, const struct head *head)
     buf_init(&location, head->target.len + GATEWAY_AUTHORITY_MAX + 64);
     enum outcome verdict =
         g != NULL ? write_location(&location, head, g, &why) : OUTCOME_UPSTREAM_NONE;
-    struct reply reply = {.status = 308,
-                          .phrase = "Permanent Redirect",
-                          .extra = buf_head(&location),
-                          .close = true,
-                          .now = time(NULL)};
-    if (verdict == OUTCOME_OK && reply_write(&s->out, &reply) != 0)
-        verdict = OUTCOME_NO_MEMORY;
+    struct reply reply = {
+        .status = 308, .phrase = "Permanent Redirect", .close = true, .now = time(NULL)};
+    if (verdict == OUTCOME_OK) {
+        reply.extra = buf_head(&location);
+        verdict = reply_write(&s->out, &reply) == 0 ? OUTCOME_OK : OUTCOME_NO_MEMORY;
+    }
     buf_release(&location);
     if (verdict != OUTCOME_OK) {
         session_refuse(s, verdict, span_of(why != NULL ? why : ""));

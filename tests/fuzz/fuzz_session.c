@@ -23,9 +23,12 @@
  *   @end gone|time    the last scene: all actors leave (so it is without this), or nothing more
  *                     happens but time
  *
+ *   @down N, @up N    who checks the gateway's upstreams says so of the one at N
+ *
  * and before the first actor: @paced, @balancer, @roomy, @copied, @passwords, @parents,
- * @passthrough, @sni match|strict|off, @exchanges N. With @parents the origins' places are those of
- * parent proxies; what comes out is not judged then, only that nothing breaks, hangs or is left.
+ * @passthrough, @gateway, @redirect, @names, @outside, @sni match|strict|off, @exchanges N. With
+ * @parents the origins' places are those of parent proxies; what comes out is not judged then, only
+ * that nothing breaks, hangs or is left. With @gateway they are those of STAGE_UPSTREAMS.
  * With SESSION_PRINT in the environment all that was said and heard is printed.
  */
 #include "tests/support/session_judge.h"
@@ -35,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/gateway_judge.h"
 #include "tests/support/passthrough_judge.h"
 #include "tests/support/session_record.h"
 
@@ -195,13 +199,28 @@ static void move_scene(struct play *play, const char *word, unsigned long n)
         stage_stop();
     else if (strcmp(word, "reload") == 0)
         stage_reload(&play->options);
+    else if (strcmp(word, "down") == 0 || strcmp(word, "up") == 0)
+        stage_tell((unsigned)(n < STAGE_ORIGINS ? n : STAGE_ORIGINS), word[0] == 'd');
     turn(play);
+}
+
+static bool prepare_gateway(struct stage_options *o, const char *word)
+{
+    bool *const options[] = {&o->gateway, &o->redirect, &o->names, &o->outside};
+    static const char *const words[] = {"gateway", "redirect", "names", "outside"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(word, words[i]) == 0)
+            return *options[i] = true;
+    }
+    return false;
 }
 
 /* Directions before the stage opens. False: it is none of them. */
 static bool prepare(struct play *play, const char *word, const char *rest)
 {
     struct stage_options *o = &play->options;
+    if (prepare_gateway(o, word))
+        return true;
     if (strcmp(word, "paced") == 0)
         o->paced = true;
     else if (strcmp(word, "balancer") == 0)
@@ -287,6 +306,8 @@ static void judge(const struct stage_options *options, bool settled)
 {
     if (options->passthrough)
         passthrough_judge(settled);
+    else if (!options->gateway && options->redirect)
+        redirect_judge(options, settled);
     else
         session_judge(options, settled);
 }
@@ -303,7 +324,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     stage_turn();
     /* Where a hello begins is not to be seen behind a balancer. */
-    bool judged = !play.options.parents && !(play.options.passthrough && play.options.balancer);
+    bool by_parents = play.options.parents && !play.options.gateway && !play.options.redirect;
+    bool judged = !by_parents && !(play.options.passthrough && play.options.balancer);
     if (judged && !stage_is_anybody_deaf())
         judge(&play.options, true);
     last_scene(&play);

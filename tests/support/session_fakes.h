@@ -1,5 +1,5 @@
 /*
- * session_fakes.h - what sessions ask others for, on a stage: names and passwords.
+ * session_fakes.h - what sessions ask others for, on a stage: names and passwords; and the log.
  *
  * Each allowed name is known at once, and only allowed ones may be asked for: none.ca.test and what
  * begins so does not exist, inner.* leads to an address that the guard must refuse, all others to

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "tests/support/gateway_judge.h"
 #include "tests/support/session_fakes.h"
 #include "tests/support/session_record.h"
 #include "tests/support/strict_hello.h"
@@ -61,7 +62,8 @@ static bool is_written_anew(const struct strict_message *m, struct strict_text n
     static const char *const both[] = {"Via", "Content-Length", "Trailer", NULL};
     static const char *const request[] = {"Host", "X-Forwarded-For", "Expect", "Max-Forwards",
                                           NULL};
-    return is_one_of(name, both) || (m->status == 0 && is_one_of(name, request));
+    return is_one_of(name, both) || (m->status == 0 && is_one_of(name, request)) ||
+           (judge.options->gateway && gateway_writes(m, name));
 }
 
 /* By the Connection field of `in`: that of what comes out is ours, and a field may be called
@@ -160,6 +162,10 @@ static void check_request_fields(const struct strict_message *m)
 static void check_host(const struct exchange *x)
 {
     char want[300];
+    if (judge.options->gateway) {
+        gateway_check_request(x);
+        return;
+    }
     const struct strict_field *host = strict_find(&x->request, "Host");
     (void)snprintf(want, sizeof want, x->end->port == 80 ? "%s" : "%s:%u", x->end->host,
                    (unsigned)x->end->port);
@@ -202,9 +208,10 @@ static bool same_content(const struct strict_message *out, const struct strict_m
 static bool same_request(const struct exchange *x, const struct asked *a)
 {
     const struct strict_message *m = &x->request;
+    bool same_place =
+        judge.options->gateway || (strcmp(a->host, x->end->host) == 0 && a->port == x->end->port);
     return a->forwardable && strict_same(m->method, a->m.method) && strict_is(m->target, a->path) &&
-           strcmp(a->host, x->end->host) == 0 && a->port == x->end->port && same_fields(m, &a->m) &&
-           same_content(m, &a->m);
+           same_place && same_fields(m, &a->m) && same_content(m, &a->m);
 }
 
 /* Nothing is lost when it comes twice: RFC 9110 section 9.2.2, and no content. */
@@ -295,6 +302,7 @@ static bool same_response(const struct strict_message *m, const struct exchange 
             return false;
     }
     return strict_same(m->reason, x->response.reason) && same_fields(m, &x->response) &&
+           (!judge.options->gateway || gateway_same_places(m, &x->response)) &&
            same_content(m, &x->response);
 }
 
@@ -331,7 +339,7 @@ static void check_own(const struct strict_message *m, const struct story *s, siz
     }
     const struct strict_message *asked = &s->asked[k].m;
     bool tunnel = s->tunnel && k == s->count - 1 && m->status == 200;
-    bool page = asked->target.p[0] == '/' || asked->target.p[0] == '*';
+    bool page = !judge.options->gateway && (asked->target.p[0] == '/' || asked->target.p[0] == '*');
     session_must(m->status >= 400 || tunnel || page, "an answer of ours that is no refusal");
 }
 
@@ -509,7 +517,8 @@ static void check_exchange_settled(const struct exchange *x)
 /* The next request does not stay in the proxy when nothing is in its way. */
 static void check_client_settled(const struct story *s)
 {
-    bool waits = judge.options->paced || judge.options->passwords;
+    bool waits = judge.options->paced || judge.options->passwords ||
+                 (judge.options->gateway && stage_has_refused());
     for (unsigned i = 0; stage_origin(i) != NULL; i++)
         waits = waits || stage_origin(i)->hangs || stage_origin(i)->belated;
     if (waits || !is_present(s->end) || s->end->ended || s->answered >= s->count)
@@ -522,7 +531,7 @@ static void check_client_settled(const struct story *s)
     session_must(!a->forwardable || s->next > s->answered, "a whole request stays in the proxy");
 }
 
-static void check_settled(void)
+static void check_settled(const struct stage_options *options)
 {
     for (size_t i = 0; i < judge.exchanges; i++)
         check_exchange_settled(&judge.exchange[i]);
@@ -531,7 +540,7 @@ static void check_settled(void)
             check_client_settled(&judge.story[i]);
     }
     for (unsigned i = 0; stage_origin(i) != NULL; i++) {
-        if (session_is_tunnel(stage_origin(i)))
+        if (session_is_tunnel(options, stage_origin(i)))
             check_tunnel_settled(stage_origin(i));
     }
 }
@@ -548,12 +557,14 @@ void session_judge(const struct stage_options *options, bool settled)
             check_client(&judge.story[i]);
     }
     for (unsigned i = 0; stage_origin(i) != NULL; i++) {
-        if (session_is_tunnel(stage_origin(i)))
+        if (session_is_tunnel(options, stage_origin(i)))
             check_tunnel(stage_origin(i));
         else
             check_reuse(stage_origin(i));
     }
+    if (options->gateway)
+        gateway_check_repeats(&judge);
     if (settled)
-        check_settled();
+        check_settled(options);
     session_record_release(&judge);
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "tests/support/gateway_judge.h"
+
 /* ---- faults ---- */
 
 static void print_octets(const char *title, const struct stage_text *t)
@@ -108,6 +110,15 @@ static void read_target(struct asked *a)
     (void)snprintf(a->path, rest.n + 2, "%s%.*s", front, (int)rest.n, rest.p);
 }
 
+/* origin-form, as an upstream is to see it. */
+static void read_path(struct asked *a, const struct stage_options *options)
+{
+    a->allowed = true; /* nobody is asked for a password there */
+    a->forwardable = gateway_lets_pass(&a->m, options);
+    a->path = strndup(a->m.target.p, a->m.target.n);
+    assert(a->path != NULL);
+}
+
 /* Basic credentials of a password that is right: "u:right" and "u:known". */
 static bool has_password(const struct strict_message *m)
 {
@@ -121,13 +132,16 @@ static bool has_password(const struct strict_message *m)
     return strict_is(t, "dTpyaWdodA==") || strict_is(t, "dTprbm93bg==");
 }
 
-static void add_asked(struct story *s, const struct strict_message *m, bool passwords)
+static void add_asked(struct story *s, const struct strict_message *m,
+                      const struct stage_options *options)
 {
     s->asked = realloc(s->asked, (s->count + 1) * sizeof *s->asked);
     assert(s->asked != NULL);
     struct asked *a = &s->asked[s->count++];
-    *a = (struct asked){.m = *m, .allowed = !passwords || has_password(m)};
-    if (a->allowed && !strict_is(m->method, "CONNECT"))
+    *a = (struct asked){.m = *m, .allowed = !options->passwords || has_password(m)};
+    if (options->gateway)
+        read_path(a, options);
+    else if (a->allowed && !strict_is(m->method, "CONNECT"))
         read_target(a);
 }
 
@@ -144,7 +158,7 @@ static size_t header_size(const struct stage_text *t)
     return old ? (size_t)(end - t->p) + 1 : SIZE_MAX;
 }
 
-static void read_requests(struct story *s, size_t at, bool passwords)
+static void read_requests(struct story *s, size_t at, const struct stage_options *options)
 {
     const struct stage_text *t = &s->end->sent;
     while (at < t->n) {
@@ -155,12 +169,12 @@ static void read_requests(struct story *s, size_t at, bool passwords)
             strict_release(&m);
             return;
         }
-        add_asked(s, &m, passwords);
+        add_asked(s, &m, options);
         if (m.verdict != STRICT_WHOLE)
             return;
         at += m.size;
         /* Asked for its password, a client may come again behind it. */
-        if (strict_is(m.method, "CONNECT") && s->asked[s->count - 1].allowed) {
+        if (!options->gateway && strict_is(m.method, "CONNECT") && s->asked[s->count - 1].allowed) {
             s->tunnel = m.content_size == 0;
             s->tunnel_at = at;
             return;
@@ -192,7 +206,7 @@ static void read_client(struct session_record *r, unsigned i)
     /* A header that is refused is answered too. */
     s->more = r->options->balancer && at >= s->end->sent.n;
     if (at < s->end->sent.n)
-        read_requests(s, at, r->options->passwords);
+        read_requests(s, at, r->options);
 }
 
 /* ---- what origins have heard and said ---- */
@@ -242,8 +256,9 @@ static void add_exchange(struct session_record *r, struct stage_end *e,
     read_answer(x, said);
 }
 
-static void read_origin(struct session_record *r, struct stage_end *e)
+static void read_origin(struct session_record *r, unsigned i)
 {
+    struct stage_end *e = stage_origin(i);
     size_t at = 0, said = 0;
     while (at < e->got.n) {
         struct strict_message m;
@@ -252,6 +267,7 @@ static void read_origin(struct session_record *r, struct stage_end *e)
         if (m.verdict == STRICT_BAD)
             session_fault(m.why);
         if (!m.headed) {
+            r->fragment[i] = (struct strict_text){e->got.p + at, e->got.n - at};
             strict_release(&m);
             return;
         }
@@ -264,9 +280,9 @@ static void read_origin(struct session_record *r, struct stage_end *e)
 
 /* ---- the whole ---- */
 
-bool session_is_tunnel(const struct stage_end *e)
+bool session_is_tunnel(const struct stage_options *options, const struct stage_end *e)
 {
-    return e->port == 443 || e->port == 8443;
+    return !options->gateway && (e->port == 443 || e->port == 8443);
 }
 
 static int by_tick(const void *a, const void *b)
@@ -284,8 +300,8 @@ void session_record_read(struct session_record *r, const struct stage_options *o
     }
     for (unsigned i = 0; stage_origin(i) != NULL; i++) {
         r->belated = r->belated || stage_origin(i)->belated;
-        if (!session_is_tunnel(stage_origin(i)))
-            read_origin(r, stage_origin(i));
+        if (!session_is_tunnel(options, stage_origin(i)))
+            read_origin(r, i);
     }
     if (r->exchanges > 0)
         qsort(r->exchange, r->exchanges, sizeof *r->exchange, by_tick);

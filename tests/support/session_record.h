@@ -14,8 +14,8 @@
 struct asked {
     struct strict_message m;
     bool allowed;     /* its password is right, or none is asked for */
-    bool forwardable; /* that, and http:// in absolute form */
-    char host[256];   /* small letters, without a last dot */
+    bool forwardable; /* that, and http:// in absolute form, or what a gateway lets through */
+    char host[256];   /* small letters, without a last dot; at a gateway "" */
     unsigned port;
     char *path; /* owned; for the origin */
     bool seen;  /* at an origin */
@@ -58,7 +58,8 @@ struct session_record {
     struct story story[STAGE_CLIENTS];
     struct exchange *exchange; /* owned; in the order of their arrival */
     size_t exchanges;
-    bool belated; /* an origin has heard late, see session_stage.h */
+    struct strict_text fragment[STAGE_ORIGINS]; /* the beginning of a last head there */
+    bool belated;                               /* an origin has heard late, see session_stage.h */
 };
 
 void session_record_read(struct session_record *r, const struct stage_options *options);
@@ -71,7 +72,7 @@ bool session_authority(struct asked *a, struct strict_text t, unsigned otherwise
 bool session_persists(const struct strict_message *m);
 
 /* A connection to one of the ports of tunnels. */
-bool session_is_tunnel(const struct stage_end *e);
+bool session_is_tunnel(const struct stage_options *options, const struct stage_end *e);
 
 /* Everything that was said and heard, on stderr. */
 void session_print(void);

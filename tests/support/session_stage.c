@@ -14,6 +14,7 @@
 
 #include "proxy/session/session.h"
 #include "tests/support/session_fakes.h"
+#include "tests/support/session_stage_make.h"
 
 enum {
     ROUNDS_MAX = 20000, /* of one turn: a script has far fewer octets */
@@ -42,7 +43,10 @@ static struct stage {
     size_t origins;
     unsigned refuse, hang; /* dials to come */
     bool woken;
-    bool roomy;          /* sockets take much, so that turns are long */
+    bool roomy;   /* sockets take much, so that turns are long */
+    bool outside; /* our own address is no loopback one */
+    bool has_refused;
+    unsigned reloads;
     unsigned long moves; /* anything that happened between proxy and system */
     unsigned long tick;
     int lowest_fd;
@@ -71,6 +75,7 @@ int clock_gettime(clockid_t id, struct timespec *now)
 
 int __wrap_connect(int fd, const struct sockaddr *to, socklen_t size);
 int __wrap_close(int fd);
+int __wrap_getsockname(int fd, struct sockaddr *own, socklen_t *size);
 int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t size);
 ssize_t __wrap_recv(int fd, void *to, size_t size, int flags);
 ssize_t __wrap_send(int fd, const void *from, size_t size, int flags);
@@ -138,6 +143,7 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t size)
     stage.moves++;
     if (stage.refuse > 0 || stage.origins == STAGE_ORIGINS) {
         stage.refuse -= stage.refuse > 0;
+        stage.has_refused = true;
         errno = ECONNREFUSED;
         return -1;
     }
@@ -153,6 +159,19 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t size)
     }
     errno = EINPROGRESS;
     return -1;
+}
+
+/* Where clients have come to. */
+int __wrap_getsockname(int fd, struct sockaddr *own, socklen_t *size)
+{
+    struct addr address;
+    assert(end_of(fd) != NULL && *size >= sizeof address.in);
+    int rc = addr_parse(&address, stage.outside ? SPAN("198.51.100.1") : SPAN("127.0.0.1"),
+                        STAGE_DOOR_PORT);
+    assert(rc == 0);
+    memcpy(own, &address.in, sizeof address.in);
+    *size = sizeof address.in;
+    return 0;
 }
 
 int __wrap_close(int fd)
@@ -493,6 +512,18 @@ void stage_hang_next(unsigned dials)
     stage.hang = dials;
 }
 
+bool stage_has_refused(void)
+{
+    return stage.has_refused;
+}
+
+void stage_tell(unsigned upstream, bool down)
+{
+    struct parents *list = stage.ctx[0].upstreams.list;
+    if (list != NULL && upstream < parents_count(list))
+        parents_tell(list, upstream, down, "told");
+}
+
 static void end_connect(struct stage_end *e)
 {
     if (e->hangs)
@@ -548,78 +579,6 @@ static int tell_metrics(void *arg, struct buf *out)
     return buf_add_str(out, "stage 1\n");
 }
 
-static struct policy *policy_make(void)
-{
-    static const struct port_range connect[] = {{443, 443}, {8443, 8443}};
-    static const struct port_range http[] = {{80, 80}, {8080, 8080}};
-    struct prefix loopback, clients;
-    struct rules *rules = rules_create();
-    assert(rules != NULL && rules_add_domain(rules, SPAN("ca.test"), NULL) == 0);
-    int rc = prefix_parse(&loopback, SPAN("127.0.0.0/8"));
-    rc = rc == 0 ? prefix_parse(&clients, SPAN("192.0.2.0/24")) : rc;
-    assert(rc == 0);
-    struct policy_options o = {.rules = rules,
-                               .connect_ports = connect,
-                               .connect_port_count = 2,
-                               .http_ports = http,
-                               .http_port_count = 2,
-                               .networks = &loopback,
-                               .network_count = 1,
-                               .clients = &clients,
-                               .client_count = 1,
-                               .control_clients = &clients,
-                               .control_client_count = 1};
-    struct policy *made = policy_create(&o);
-    assert(made != NULL);
-    return made;
-}
-
-/* Times as shipped; sizes small, so that short scripts reach them. */
-static struct session_options *options_make(const struct stage_options *o)
-{
-    static struct prefix everybody;
-    struct session_options *made = malloc(sizeof *made);
-    assert(made != NULL);
-    *made = (struct session_options){
-        .policy = policy_make(),
-        .head = {4096, 2048, 32},
-        .buffer_octets = STAGE_BUFFER,
-        .head_ms = 10000,
-        .keepalive_ms = 60000,
-        .response_ms = 120000,
-        .body_ms = 60000,
-        .hello_ms = 10000,
-        .tunnel_idle_ms = 600000,
-        .halfclosed_ms = 60000,
-        .linger_ms = 2000,
-        .queue_ms = 10000,
-        .tunnel_lifetime_ms = 86400000,
-        .exchanges_max = o->exchanges_max,
-        .body_rate = 64,
-        .paced = o->paced,
-        .dial = {.timeout_ms = 15000, .addresses_max = 8},
-        .sni = o->sni == STAGE_SNI_OFF      ? SESSION_SNI_OFF
-               : o->sni == STAGE_SNI_STRICT ? SESSION_SNI_STRICT
-                                            : SESSION_SNI_MATCH,
-        .users = o->passwords ? session_fakes_users() : NULL,
-        .realm = "stage",
-        .forwarded_for = true,
-        .name = STAGE_NAME,
-        .door = {[DOOR_PASSTHROUGH] = {.port = 443}},
-    };
-    int rc = prefix_parse(&everybody, SPAN("192.0.2.0/24"));
-    assert(rc == 0);
-    made->balancers = &everybody;
-    made->balancer_count = o->balancer ? 1 : 0;
-    return made;
-}
-
-static void options_free(struct session_options *o)
-{
-    policy_destroy((struct policy *)o->policy);
-    free(o);
-}
-
 /* The old ones are gone at once: nobody may have kept anything of them. */
 static void options_use(struct session_options *o)
 {
@@ -630,12 +589,22 @@ static void options_use(struct session_options *o)
         stage.ctx[i].options = o;
     upstream_pool_reload(stage.pool, &pool);
     if (old != NULL)
-        options_free(old);
+        stage_free_options(old);
+}
+
+static void use_upstreams(struct parents *list)
+{
+    for (unsigned i = 0; i < STAGE_CLIENTS; i++)
+        parents_use_list(&stage.ctx[i].upstreams, list);
+    parents_unref(list);
 }
 
 void stage_reload(const struct stage_options *options)
 {
-    options_use(options_make(options));
+    options_use(stage_make_options(options));
+    stage.reloads++;
+    if (options->gateway)
+        use_upstreams(stage_make_upstreams(stage.reloads % 2 == 0));
     stage.moves++;
 }
 
@@ -667,23 +636,6 @@ static void fill_context(unsigned i)
     list_init(&ctx->paced.granted);
 }
 
-/* Two, of which the second wants a password; each attempt has less than the dial. */
-static struct parents *make_parents(void)
-{
-    static const char *const text[] = {"http://p1.ca.test:8080", "http://u:p@p2.ca.test:8443"};
-    const struct parents_options o = {
-        .attempt_ms = 3000, .retry_after_ms = 10000, .retry_max_ms = 40000};
-    struct parents *list = parents_create(&o);
-    assert(list != NULL);
-    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
-        struct parent p;
-        int rc = parent_parse(&p, span_of(text[i]), NULL);
-        rc = rc == 0 ? parents_add(list, &p) : rc;
-        assert(rc == 0);
-    }
-    return list;
-}
-
 static void use_parents(struct parents *list)
 {
     for (unsigned i = 0; i < STAGE_CLIENTS; i++)
@@ -705,6 +657,7 @@ void stage_open(const struct stage_options *options)
     time_ns = UINT64_C(1000000) * 1000000000;
     memset(&stage, 0, sizeof stage);
     stage.roomy = options->roomy;
+    stage.outside = options->outside;
     (void)signal(SIGPIPE, SIG_IGN); /* as server.c does */
     stage.lowest_fd = lowest_free_fd();
     int rc = uv_loop_init(&stage.loop);
@@ -715,7 +668,10 @@ void stage_open(const struct stage_options *options)
     assert(rc == 0);
     stage.admission = admission_create();
     stage.loop_guard = loop_guard_create();
-    stage.door = options->passthrough ? DOOR_PASSTHROUGH : DOOR_PROXY;
+    stage.door = options->passthrough ? DOOR_PASSTHROUGH
+                 : options->gateway   ? DOOR_GATEWAY
+                 : options->redirect  ? DOOR_REDIRECT
+                                      : DOOR_PROXY;
     stage.pacing = pacing_create();
     stage.pool = upstream_pool_create(&stage.net);
     stage.pipes = pipes_create();
@@ -728,9 +684,11 @@ void stage_open(const struct stage_options *options)
         (struct control_facts){NULL, tell_ready, tell_document, tell_document, tell_metrics, NULL};
     for (unsigned i = 0; i < STAGE_CLIENTS; i++)
         fill_context(i);
-    options_use(options_make(options));
+    options_use(stage_make_options(options));
     if (options->parents)
-        use_parents(make_parents());
+        use_parents(stage_make_parents());
+    if (options->gateway)
+        use_upstreams(stage_make_upstreams(stage.reloads % 2 == 0));
 }
 
 static void check_counters(void)
@@ -750,11 +708,12 @@ void stage_close(void)
 {
     assert(stage_is_empty());
     use_parents(NULL);
+    use_upstreams(NULL);
     for (size_t i = 0; i < STAGE_CLIENTS; i++)
         session_forget_spares(&stage.ctx[i]);
     upstream_pool_destroy(stage.pool);
     pipes_destroy(stage.pipes);
-    options_free(stage.options);
+    stage_free_options(stage.options);
     all_ends(end_close_far);
     check_counters();
     pacing_destroy(stage.pacing);

@@ -25,6 +25,24 @@ enum {
 };
 
 #define STAGE_NAME "stage" /* ours in Via */
+#define STAGE_NAME_OF_GATEWAY "gw.test"
+enum { STAGE_DOOR_PORT = 443, STAGE_REDIRECT_PORT = 8443 };
+
+/*
+ * X("URL", "Host"): of the gateway, in plain HTTP so that the judge can read them. One must not
+ * be dialled at all, one not at its address. A reload takes the first away, the next brings it
+ * back.
+ */
+#define STAGE_UPSTREAMS(X)                                                                         \
+    X("http://u1.ca.test:443", "u1.ca.test")                                                       \
+    X("http://inner.ca.test:443", "inner.ca.test")                                                 \
+    X("http://denied.test:443", "denied.test")                                                     \
+    X("http://u2.ca.test:8443", "est.test:8443")
+
+/* What it lets through, and what lies below the last one. */
+#define STAGE_PATH_SCEP "/scep"
+#define STAGE_PATH_EXE "/cgi-bin/pkiclient.exe"
+#define STAGE_PATH_EST "/.well-known/est"
 
 /* Octets as they come. */
 struct stage_text {
@@ -75,6 +93,10 @@ struct stage_options {
     bool copied;            /* no kernel pipes for tunnels */
     bool parents;           /* everything goes through p1.ca.test:8080, or else p2.ca.test:8443 */
     bool passthrough;       /* clients come in by the server name of their ClientHello */
+    bool gateway;           /* clients come to the gateway, see STAGE_UPSTREAMS */
+    bool redirect;          /* clients come to the door before it */
+    bool names;             /* the gateway's name is STAGE_NAME_OF_GATEWAY alone */
+    bool outside;           /* the door is on no loopback address */
     bool passwords;         /* are asked for: see session_fakes.h for the right ones */
     unsigned exchanges_max; /* of one connection; 0: no such limit */
 };
@@ -109,6 +131,11 @@ void stage_wait(uint64_t ms);
 void stage_refuse_next(unsigned dials);
 void stage_hang_next(unsigned dials);
 void stage_connect(void);
+/* One has been refused, so that a gateway may wait before it tries again. */
+bool stage_has_refused(void);
+
+/* The word of who checks the gateway's upstreams. */
+void stage_tell(unsigned upstream, bool down);
 
 void stage_drain(void); /* as a worker that is to end */
 void stage_stop(void);  /* and whose grace is over */
