@@ -6,43 +6,22 @@ The SNI pass-through listener: clients that know of no proxy, whose DNS leads to
 import concurrent.futures
 import contextlib
 import socket
-import ssl
 import threading
 
 import pytest
 from support import programs
 from support.certferry import PATIENCE, NotReady
-from support.client_hello import (
-    DECODE_ERROR,
-    GREASE,
-    UNRECOGNIZED_NAME,
-    ACCESS_DENIED,
-    alert,
-    body,
-    chrome,
-    counted,
-    encrypted_client_hello,
-    extension,
-    firefox,
-    hello,
-    hello_of,
-    message,
-    record,
-    records,
-    server_name,
-    sslv2_hello,
-)
+from support.client_hello import ACCESS_DENIED, DECODE_ERROR, UNRECOGNIZED_NAME, alert, chrome, hello
 from support.enrolling import Device, assert_verifies
 from support.est_server import EstServer
 from support.fleets import wait_until
+from support.hellos import MALFORMED, NAME, NAMED, NAMELESS, NOT_TLS, hellos
 from support.origins import echo, pages, swallow
 from support.parents import answers, field, relays_to, url
 from support.pebble import Pebble
-from support.raw_http import Client, metric
+from support.raw_http import metric
 from support.tunnels import Refused, open_tunnel, read_exactly, read_to_end
 
-NAME = "ca.enroll.test"
-LIMIT = 64 * 1024
 INTERNAL_ERROR, MISSING_EXTENSION = 80, 109
 
 
@@ -71,13 +50,6 @@ def hello_number(number, name=NAME):
     return hello(name, session=number.to_bytes(32, "big"))
 
 
-def hellos(proxy):
-    """{result: how often}, as the metrics have it so far, without those that never happened."""
-    with Client(proxy) as client:
-        text = client.fetch("/metrics", "Host: a").body.decode()
-    return {result: times for result, times in counted(text).items() if times}
-
-
 def told(proxy, outcome, **more):
     """The door's line of that outcome."""
     wanted = {"door": "passthrough", "class": "tunnel", "status": 0, "method": "", "outcome": outcome} | more
@@ -93,23 +65,7 @@ def assert_refused(proxy, octets, outcome, code, **more):
 
 # What passes.
 
-GOOD = {
-    "plain": hello(NAME),
-    "in capitals": hello(NAME.upper()),
-    "Chrome: GREASE, a post-quantum share, ECH GREASE": chrome(NAME),
-    "Firefox": firefox(NAME),
-    "GREASE everywhere": hello(NAME, b"".join(extension(kind, b"x") for kind in GREASE)),
-    "ECH: the outer name counts": hello(NAME, encrypted_client_hello(1500)),
-    "records of one octet": hello(NAME, size=1),
-    "Chrome in records of 7": chrome(NAME, size=7),
-    "the name behind 9000 octets": hello(None, extension(21, bytes(9000)) + server_name(NAME)),
-    "as long as the limit": hello_of(LIMIT, NAME),
-    "early data behind it": hello(NAME) + record(b"\1", 20) + record(bytes(500), 23),
-    "another message in its record": record(message(body(server_name(NAME))) + message(b"x", 11)),
-}
-
-
-@pytest.mark.parametrize("octets", GOOD.values(), ids=GOOD)
+@pytest.mark.parametrize("octets", NAMED.values(), ids=NAMED)
 def test_passes_unaltered(octets, door, origin):
     server = origin(echo)
     proxy = door(server.port)
@@ -176,45 +132,16 @@ def test_international_name(door, origin, dns):
 
 # What does not: (octets, outcome, alert, result in the metrics).
 
-NOT_TLS = ("hello-not-tls", DECODE_ERROR, "not-tls")
-MALFORMED = ("hello-malformed", DECODE_ERROR, "malformed")
-BAD = {
-    "no server name": (hello(), "sni-missing", MISSING_EXTENSION, "missing"),
-    "no extensions": (records(message(body(None))), "sni-missing", MISSING_EXTENSION, "missing"),
-    "a name that is not allowed": (hello("ca.example"), "host-denied", UNRECOGNIZED_NAME, None),
-    "one that only begins so": (hello(NAME + ".evil.test"), "host-denied", UNRECOGNIZED_NAME, None),
-    "one that only ends so": (hello("evil-enroll.test"), "host-denied", UNRECOGNIZED_NAME, None),
-    "localhost": (hello("localhost"), "host-denied", UNRECOGNIZED_NAME, None),
-    "an address": (hello("127.0.0.1"), *MALFORMED),
-    "an address in another spelling": (hello("0x7f000001"), *MALFORMED),
-    "an IPv6 address": (hello("::1"), *MALFORMED),
-    "an IPv6 address in brackets": (hello("[::1]"), *MALFORMED),
-    "a port behind the name": (hello(NAME + ":443"), *MALFORMED),
-    "a dot at its end": (hello(NAME + "."), *MALFORMED),
-    "NUL in it": (hello(b"ca.enroll.test\0.evil.test"), *MALFORMED),
-    "a line end in it": (hello(b"ca.enroll.test\r\nX: y"), *MALFORMED),
-    "an underscore": (hello("_acme.enroll.test"), *MALFORMED),
-    "UTF-8": (hello("b\xfccher.enroll.test".encode()), *MALFORMED),
-    "an empty name": (hello(""), *MALFORMED),
-    "an empty label": (hello("ca..enroll.test"), *MALFORMED),
-    "two names in one list": (hello(None, server_name(NAME, NAME)), *MALFORMED),
-    "two lists, of which the first is allowed": (hello(NAME, server_name("evil.test")), *MALFORMED),
-    "two lists, of which the last is allowed": (hello("evil.test", server_name(NAME)), *MALFORMED),
-    "a name of another type": (hello(None, server_name(NAME, kind=1)), *MALFORMED),
-    "longer than the limit": (hello(NAME, extension(21, bytes(64_000)), size=100), *MALFORMED),
-    "too many records": (hello(NAME, extension(21, bytes(5000)), size=1), *MALFORMED),
-    "an empty record in it": (hello(NAME, size=50)[:55] + record(b"") + hello(NAME, size=50)[55:], *MALFORMED),
-    "a ServerHello": (records(message(body(server_name(NAME)), 2)), *MALFORMED),
-    "an alert": (alert(0), *NOT_TLS),
-    "application data": (record(bytes(40), 23), *NOT_TLS),
-    "SSL 2": (sslv2_hello(), *NOT_TLS),
-    "plain HTTP": (f"GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode(), *NOT_TLS),
-    "CONNECT": (f"CONNECT {NAME}:443 HTTP/1.1\r\nHost: {NAME}:443\r\n\r\n".encode(), *NOT_TLS),
-    "a PROXY header from who is no load balancer": (b"PROXY TCP4 10.1.2.3 192.0.2.1 1 443\r\n" + hello(NAME), *NOT_TLS),
-    "a QUIC Initial": (b"\xc3\0\0\0\1\x08" + bytes(1194), *NOT_TLS),
-    "NULs": (bytes(100), *NOT_TLS),
-    "SSH": (b"SSH-2.0-OpenSSH_9\r\n", *NOT_TLS),
+STRANGERS = {
+    "a name that is not allowed": "ca.example",
+    "one that only begins so": NAME + ".evil.test",
+    "one that only ends so": "evil-enroll.test",
+    "localhost": "localhost",
 }
+BAD = {what: (octets, "sni-missing", MISSING_EXTENSION, "missing") for what, octets in NAMELESS.items()}
+BAD |= {what: (hello(name), "host-denied", UNRECOGNIZED_NAME, None) for what, name in STRANGERS.items()}
+BAD |= {what: (octets, "hello-not-tls", DECODE_ERROR, "not-tls") for what, octets in NOT_TLS.items()}
+BAD |= {what: (octets, "hello-malformed", DECODE_ERROR, "malformed") for what, octets in MALFORMED.items()}
 
 
 @pytest.mark.parametrize("octets, outcome, code, result", BAD.values(), ids=BAD)

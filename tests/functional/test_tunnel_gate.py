@@ -14,32 +14,16 @@ from support.certferry import PATIENCE
 from support.client_hello import (
     ACCESS_DENIED,
     DECODE_ERROR,
-    MLKEM768,
     UNRECOGNIZED_NAME,
     alert,
-    body,
     chrome,
-    counted,
     encrypted_client_hello,
-    extension,
-    firefox,
     hello,
     hello_of,
-    key_share,
-    message,
-    record,
-    records,
-    server_name,
-    sslv2_hello,
 )
+from support.hellos import LIMIT, MALFORMED, NAME, NAMED, NAMELESS, NOT_TLS, OTHER, all_hellos, hellos
 from support.origins import echo, pages, swallow
-from support.raw_http import Client
 from support.tunnels import open_tunnel, read_exactly, read_to_end
-
-NAME = "ca.enroll.test"
-OTHER = "other.enroll.test"
-LIMIT = 64 * 1024
-RECORDS_MAX = 4096
 
 
 @pytest.fixture
@@ -51,13 +35,6 @@ def gated(certferry, enroll_settings):
         return certferry(enroll_settings | addresses | {"tunnel.sni": sni, "threads": "1"} | (settings or {}))
 
     return start
-
-
-def hellos(proxy):
-    """{result: how often}, as the metrics have it so far, without those that never happened."""
-    with Client(proxy) as client:
-        text = client.fetch("/metrics", "Host: a").body.decode()
-    return {result: times for result, times in counted(text).items() if times}
 
 
 def assert_told(proxy, port, outcome, sni, result):
@@ -90,34 +67,9 @@ def assert_refused(proxy, server, host, octets, outcome, name, result, code):
     assert (line["bytes_up"], line["bytes_down"]) == (0, len(alert(code)))
 
 
-def padded(octets, size):
-    """A ClientHello for NAME whose message has so many octets, in records of `size`."""
-    least = len(message(body(server_name(NAME) + extension(21))))
-    return hello(NAME, extension(21, bytes(octets - least)), size)
-
-
 # What opens it: (octets, server name that the log shows).
-GOOD = {
-    "plain": (hello(NAME), NAME),
-    "no server name": (hello(), None),
-    "server name in capitals (RFC 6066 section 3)": (hello(NAME.upper()), NAME),
-    "server name behind 9000 octets of extensions": (hello(None, extension(21, bytes(9000)) + server_name(NAME)), NAME),
-    "TLS 1.0 without extensions": (records(message(body(None, version=0x0301))), None),
-    "record version 3.4": (records(message(body(server_name(NAME))), version=0x0304), NAME),
-    "Chrome: GREASE, a post-quantum share": (chrome(NAME), NAME),
-    "Firefox: three shares": (firefox(NAME), NAME),
-    "five post-quantum shares": (hello(NAME, key_share(*[MLKEM768] * 5)), NAME),
-    # The gate knows the outer name only; the inner one is for the CA's own front.
-    "ECH": (hello(NAME, encrypted_client_hello(1500)), NAME),
-    "records of 1": (hello(NAME, size=1), NAME),
-    "Chrome in records of 7": (chrome(NAME, size=7), NAME),
-    "as many records as there may be": (padded(RECORDS_MAX, size=1), NAME),
-    "three full records": (hello(NAME, extension(21, bytes(40_000))), NAME),
-    "as long as the limit": (hello_of(LIMIT, NAME), NAME),
-    # RFC 8446 section 4.2.10 and appendix D.4: more may follow at once.
-    "early data behind it": (hello(NAME) + record(b"\1", 20) + record(bytes(500), 23), NAME),
-    "another message in its record": (record(message(body(server_name(NAME))) + message(b"x", 11)), NAME),
-}
+GOOD = {what: (octets, NAME) for what, octets in NAMED.items()}
+GOOD |= {what: (octets, None) for what, octets in NAMELESS.items()}
 
 
 @pytest.mark.parametrize("octets, name", GOOD.values(), ids=GOOD)
@@ -256,53 +208,8 @@ def test_trickled_hello_has_one_deadline(gated, origin):
 
 # What keeps it shut.
 
-CONTENT = body(server_name(NAME))
-HALF, REST = record(message(CONTENT)[:9]), record(message(CONTENT)[9:])
-EMPTY = record(b"")
-BAD = {
-    "alert": (record(b"\1\0", 21), "not-tls"),
-    "application data": (record(b"GET / HTTP/1.1\r\n\r\n", 23, 0x0303), "not-tls"),
-    "ChangeCipherSpec": (record(b"\1", 20), "not-tls"),
-    "heartbeat (RFC 6520)": (record(b"\1\x40\0", 24), "not-tls"),
-    "SSLv2 hello": (sslv2_hello(), "not-tls"),
-    "DTLS": (b"\x16\xfe\xfd" + bytes(8) + hello(NAME)[3:], "not-tls"),
-    "record version 3.5": (records(message(CONTENT), version=0x0305), "not-tls"),
-    "PROXY header in front": (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n" + hello(NAME), "not-tls"),
-    "empty record first": (EMPTY + hello(NAME), "malformed"),
-    "empty record in the middle": (HALF + EMPTY + REST, "malformed"),
-    "alert in the middle": (HALF + record(b"\1\0", 21) + REST, "malformed"),
-    "HTTP in the middle": (HALF + b"GET / HTTP/1.1\r\n\r\n", "malformed"),
-    "record longer than RFC 8446 5.1 allows": (record(message(body(extension(21, bytes(17_000))))), "malformed"),
-    "ServerHello": (record(message(CONTENT, kind=2)), "malformed"),
-    "hello of 16 MiB": (record(b"\1\xff\xff\xff"), "malformed"),
-    "an octet longer than the limit": (hello_of(LIMIT + 1, NAME), "malformed"),
-    "a record more than there may be": (padded(RECORDS_MAX + 1, size=1), "malformed"),
-    "octet behind the extensions": (records(message(CONTENT + b"\0")), "malformed"),
-    "extensions cut short": (records(message(CONTENT[:-1])), "malformed"),
-    "half a cipher suite": (hello(NAME, suites=b"\x13"), "malformed"),
-    "session id of 33": (hello(NAME, session=bytes(33)), "malformed"),
-    # RFC 6066 section 3: one name, of a host, in ASCII, without a final dot, no address; RFC 8446 section 4.2: once.
-    "final dot": (hello(NAME + "."), "malformed"),
-    "IPv4 address": (hello("127.0.0.1"), "malformed"),
-    "IPv6 address": (hello("::1"), "malformed"),
-    "IPv4 address in hexadecimal": (hello("0x7f000001"), "malformed"),
-    "empty name": (hello(""), "malformed"),
-    "two names": (hello(None, server_name(NAME, OTHER)), "malformed"),
-    "the same name twice": (hello(None, server_name(NAME, NAME)), "malformed"),
-    "two extensions": (hello(None, server_name(NAME) + server_name(OTHER)), "malformed"),
-    "two extensions, other things between": (
-        hello(None, server_name(NAME) + extension(23) + extension(21, bytes(3000)) + server_name(NAME)),
-        "malformed",
-    ),
-    "name of another type": (hello(None, server_name(NAME, kind=1)), "malformed"),
-    "empty extension, as a server sends it": (hello(None, extension(0)), "malformed"),
-    "NUL behind the name": (hello(NAME + "\0.elsewhere.test"), "malformed"),
-    "UTF-8": (hello("c\u00e4.enroll.test"), "malformed"),
-    "full-width dot": (hello("ca\uff0eenroll.test"), "malformed"),
-    "line break, for the log": (hello(NAME + '\r\n{"outcome":"ok"}'), "malformed"),
-    "underscore": (hello("_ca.enroll.test"), "malformed"),
-    "name of 300 octets": (hello(".".join(["a" * 59] * 5)), "malformed"),
-}
+BAD = {what: (octets, "not-tls") for what, octets in NOT_TLS.items()}
+BAD |= {what: (octets, "malformed") for what, octets in MALFORMED.items()}
 
 
 @pytest.mark.parametrize("octets, result", BAD.values(), ids=BAD)
@@ -372,7 +279,7 @@ def test_name_of_an_address_needs_its_port_too(gated, origin):
     assert_refused(proxy, server, "127.0.0.1", hello(NAME), "sni-mismatch", NAME, "mismatch", UNRECOGNIZED_NAME)
 
 
-NO_TLS = b"SSH-2.0-OpenSSH_9\r\n"
+NO_TLS = NOT_TLS["SSH"]
 
 
 def test_no_gate(gated, origin):
@@ -415,8 +322,7 @@ def refused_at_last(proxy, server):
 
 
 def test_metrics_name_every_result(gated):
-    with Client(gated()) as client:
-        results = counted(client.fetch("/metrics", "Host: a").body.decode())
+    results = all_hellos(gated())
     wanted = "match address absent mismatch missing not-tls malformed timeout named ungated"
     assert results == dict.fromkeys(wanted.split(), 0)
 

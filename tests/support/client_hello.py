@@ -1,7 +1,6 @@
 """ClientHellos written octet by octet (RFC 8446 section 4.1.2), right and wrong: what the gate of tunnels must judge."""
 
 import random
-import re
 
 HANDSHAKE, ALERT = 22, 21
 DECODE_ERROR, ACCESS_DENIED, UNRECOGNIZED_NAME = 50, 49, 112
@@ -143,11 +142,3 @@ def sslv2_hello():
 def alert(code):
     """What a refused client gets: fatal, and nothing before or behind it."""
     return bytes([ALERT, 3, 3, 0, 2, 2, code])
-
-
-SAMPLE = re.compile(r'certferry_tunnel_hellos_total\{result="([^"]+)"\} (\d+)')
-
-
-def counted(metrics):
-    """{result: how often}, from the text of /metrics."""
-    return {result: int(times) for result, times in SAMPLE.findall(metrics)}
