@@ -2,21 +2,15 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdint.h>
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 64, LIST_FIRST = 16, PATTERNS_MAX = 1000 };
+#include "allowlist/name_index.h"
 
+enum { PATTERNS_MAX = 1000 };
+
+/* Names of the index, patterns without their star. A suffix is hashed from its end, all else from
+ * its beginning; the value is the role. */
 enum entry_kind { ENTRY_NAME, ENTRY_PREFIX, ENTRY_SUFFIX };
-
-/* A name, or a pattern without its star. */
-struct entry {
-    char *text; /* owned */
-    size_t len;
-    uint32_t hash; /* of a suffix from its end, else from its beginning */
-    enum entry_kind kind;
-    const struct role *role;
-};
 
 /* A role with what it owns. */
 struct owned_role {
@@ -28,10 +22,8 @@ struct roles {
     struct owned_role list[ROLES_MAX];
     size_t role_count;
     struct owned_role strangers; /* its policy NULL: there is none */
-    struct entry *entry;         /* in the order added */
-    size_t count, cap, patterns;
-    uint32_t *slots;   /* open addressing: index into `entry` plus one, 0 is free */
-    size_t slot_count; /* a power of two, more than twice `count` */
+    struct name_index index;
+    size_t patterns; /* of them */
 };
 
 static int refuse(const char **why, const char *text, int rc)
@@ -39,33 +31,6 @@ static int refuse(const char **why, const char *text, int rc)
     if (why != NULL)
         *why = text;
     return rc;
-}
-
-/* FNV-1a, so that one pass over a name meets the hash of each of its beginnings, and one from its
- * end that of each of its ends. */
-static const uint32_t hash_start = 2166136261U;
-
-static uint32_t hash_step(uint32_t hash, char c)
-{
-    return (hash ^ (unsigned char)c) * 16777619U;
-}
-
-static size_t hash_slot(const struct roles *r, uint32_t hash)
-{
-    return (hash ^ (hash >> 15)) & (r->slot_count - 1);
-}
-
-static const struct entry *entry_find(const struct roles *r, enum entry_kind kind,
-                                      struct span literal, uint32_t hash)
-{
-    if (r->slot_count == 0)
-        return NULL;
-    for (size_t i = hash_slot(r, hash); r->slots[i] != 0; i = (i + 1) & (r->slot_count - 1)) {
-        const struct entry *e = &r->entry[r->slots[i] - 1];
-        if (e->hash == hash && e->kind == kind && span_is(literal, (struct span){e->text, e->len}))
-            return e;
-    }
-    return NULL;
 }
 
 /* ---- what a star may stand for ---- */
@@ -89,12 +54,12 @@ static bool star_takes(struct span name, size_t i)
 /* ---- asking ---- */
 
 /* The longest that the name begins with, and whose star takes the rest. */
-static const struct entry *find_prefix(const struct roles *r, struct span name,
-                                       const uint32_t *hashes)
+static const struct name_entry *find_prefix(const struct roles *r, struct span name,
+                                            const uint32_t *hashes)
 {
     for (size_t len = name.len - 1; len > 0 && star_takes(name, len); len--) {
-        const struct entry *e =
-            entry_find(r, ENTRY_PREFIX, (struct span){name.ptr, len}, hashes[len]);
+        const struct name_entry *e =
+            name_index_find(&r->index, ENTRY_PREFIX, (struct span){name.ptr, len}, hashes[len]);
         if (e != NULL)
             return e;
     }
@@ -102,48 +67,48 @@ static const struct entry *find_prefix(const struct roles *r, struct span name,
 }
 
 /* The longest that the name ends with; it begins with a dot. */
-static const struct entry *find_suffix(const struct roles *r, struct span name)
+static const struct name_entry *find_suffix(const struct roles *r, struct span name)
 {
     uint32_t hashes[ROLE_IDENTITY_MAX + 1]; /* of what begins there */
-    hashes[name.len] = hash_start;
+    hashes[name.len] = name_hash_start;
     for (size_t i = name.len; i-- > 0;)
-        hashes[i] = hash_step(hashes[i + 1], name.ptr[i]);
+        hashes[i] = name_hash_step(hashes[i + 1], name.ptr[i]);
     for (size_t at = 1; at < name.len && star_takes(name, at - 1); at++) {
         if (name.ptr[at] != '.')
             continue;
         struct span end = {name.ptr + at, name.len - at};
-        const struct entry *e = entry_find(r, ENTRY_SUFFIX, end, hashes[at]);
+        const struct name_entry *e = name_index_find(&r->index, ENTRY_SUFFIX, end, hashes[at]);
         if (e != NULL)
             return e;
     }
     return NULL;
 }
 
-static const struct entry *find_pattern(const struct roles *r, struct span name,
-                                        const uint32_t *hashes)
+static const struct name_entry *find_pattern(const struct roles *r, struct span name,
+                                             const uint32_t *hashes)
 {
-    const struct entry *prefix = find_prefix(r, name, hashes);
-    const struct entry *suffix = find_suffix(r, name);
+    const struct name_entry *prefix = find_prefix(r, name, hashes);
+    const struct name_entry *suffix = find_suffix(r, name);
     if (prefix == NULL || suffix == NULL)
         return prefix != NULL ? prefix : suffix;
-    return prefix->len >= suffix->len ? prefix : suffix;
+    return prefix->name.len >= suffix->name.len ? prefix : suffix;
 }
 
 const struct role *roles_of(const struct roles *r, const char *identity)
 {
     struct span name = span_of(identity);
-    const struct entry *e = NULL;
+    const struct name_entry *e = NULL;
     if (name.len > 0 && name.len <= ROLE_IDENTITY_MAX) {
         uint32_t hashes[ROLE_IDENTITY_MAX + 1]; /* of the first so many octets */
-        hashes[0] = hash_start;
+        hashes[0] = name_hash_start;
         for (size_t i = 0; i < name.len; i++)
-            hashes[i + 1] = hash_step(hashes[i], name.ptr[i]);
-        e = entry_find(r, ENTRY_NAME, name, hashes[name.len]);
+            hashes[i + 1] = name_hash_step(hashes[i], name.ptr[i]);
+        e = name_index_find(&r->index, ENTRY_NAME, name, hashes[name.len]);
         if (e == NULL && r->patterns > 0)
             e = find_pattern(r, name, hashes);
     }
     if (e != NULL)
-        return e->role;
+        return e->value;
     return r->strangers.policy != NULL ? &r->strangers.role : NULL;
 }
 
@@ -188,13 +153,10 @@ void roles_destroy(struct roles *r)
 {
     if (r == NULL)
         return;
-    for (size_t i = 0; i < r->count; i++)
-        free(r->entry[i].text);
     for (size_t i = 0; i < r->role_count; i++)
         policy_destroy(r->list[i].policy);
     policy_destroy(r->strangers.policy);
-    free(r->entry);
-    free(r->slots);
+    name_index_release(&r->index);
     free(r);
 }
 
@@ -221,46 +183,8 @@ int roles_add_strangers(struct roles *r, struct policy *policy)
     return 0;
 }
 
-static void slot_take(struct roles *r, size_t index)
-{
-    size_t i = hash_slot(r, r->entry[index].hash);
-    while (r->slots[i] != 0)
-        i = (i + 1) & (r->slot_count - 1);
-    r->slots[i] = (uint32_t)(index + 1);
-}
-
-/* Keeps at least half of the slots free, so that a search ends soon. */
-static int slots_grow(struct roles *r)
-{
-    if ((r->count + 1) * 2 < r->slot_count)
-        return 0;
-    size_t slot_count = r->slot_count == 0 ? SLOTS_FIRST : r->slot_count * 2;
-    uint32_t *slots = calloc(slot_count, sizeof *slots);
-    if (slots == NULL)
-        return -ENOMEM;
-    free(r->slots);
-    r->slots = slots;
-    r->slot_count = slot_count;
-    for (size_t i = 0; i < r->count; i++)
-        slot_take(r, i);
-    return 0;
-}
-
-static int list_grow(struct roles *r)
-{
-    if (r->count < r->cap)
-        return 0;
-    size_t cap = r->cap == 0 ? LIST_FIRST : r->cap * 2;
-    struct entry *entry = realloc(r->entry, cap * sizeof *entry);
-    if (entry == NULL)
-        return -ENOMEM;
-    r->entry = entry;
-    r->cap = cap;
-    return 0;
-}
-
-/* The text as what it means, its star taken off; no memory of its own yet. */
-static int entry_parse(struct entry *e, struct span *literal, struct span text, const char **why)
+/* The text as what it means; the name is a part of it. */
+static int entry_parse(struct name_entry *e, struct span text, const char **why)
 {
     const char *star = text.len > 0 ? memchr(text.ptr, '*', text.len) : NULL;
     for (size_t i = 0; i < text.len; i++) {
@@ -272,18 +196,17 @@ static int entry_parse(struct entry *e, struct span *literal, struct span text, 
     }
     if (text.len == 0 || text.len > ROLE_IDENTITY_MAX)
         return refuse(why, "an identity has 1 to 255 octets", -EINVAL);
-    *e = (struct entry){.kind = ENTRY_NAME};
-    *literal = text;
+    *e = (struct name_entry){.kind = ENTRY_NAME, .name = text};
     if (star == NULL)
         return 0;
     if (text.len > 2 && star == text.ptr && text.ptr[1] == '.') {
         e->kind = ENTRY_SUFFIX;
-        *literal = (struct span){text.ptr + 1, text.len - 1};
+        e->name = (struct span){text.ptr + 1, text.len - 1};
     } else if (text.len > 1 && star == text.ptr + text.len - 1) {
         e->kind = ENTRY_PREFIX;
-        *literal = (struct span){text.ptr, text.len - 1};
+        e->name = (struct span){text.ptr, text.len - 1};
     }
-    if (e->kind == ENTRY_NAME || memchr(literal->ptr, '*', literal->len) != NULL)
+    if (e->kind == ENTRY_NAME || memchr(e->name.ptr, '*', e->name.len) != NULL)
         return refuse(why,
                       "a star stands before the dot of a suffix (*.plant.example) or behind a "
                       "prefix (sensor-*), once",
@@ -291,11 +214,12 @@ static int entry_parse(struct entry *e, struct span *literal, struct span text, 
     return 0;
 }
 
-static uint32_t literal_hash(enum entry_kind kind, struct span literal)
+static uint32_t entry_hash(const struct name_entry *e)
 {
-    uint32_t hash = hash_start;
-    for (size_t i = 0; i < literal.len; i++)
-        hash = hash_step(hash, literal.ptr[kind == ENTRY_SUFFIX ? literal.len - 1 - i : i]);
+    uint32_t hash = name_hash_start;
+    size_t len = e->name.len;
+    for (size_t i = 0; i < len; i++)
+        hash = name_hash_step(hash, e->name.ptr[e->kind == ENTRY_SUFFIX ? len - 1 - i : i]);
     return hash;
 }
 
@@ -325,18 +249,16 @@ static bool patterns_clash(struct span prefix, struct span suffix)
 }
 
 /* The role of another pattern that is as specific; NULL: none. */
-static const struct role *find_clash(const struct roles *r, const struct entry *e,
-                                     struct span literal)
+static const struct role *find_clash(const struct roles *r, const struct name_entry *e)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        const struct entry *other = &r->entry[i];
-        struct span text = {other->text, other->len};
+    for (size_t i = 0; i < r->index.count; i++) {
+        const struct name_entry *other = &r->index.entry[i];
         bool kinds = (e->kind == ENTRY_PREFIX && other->kind == ENTRY_SUFFIX) ||
                      (e->kind == ENTRY_SUFFIX && other->kind == ENTRY_PREFIX);
-        if (kinds && text.len == literal.len && other->role != e->role &&
-            (e->kind == ENTRY_PREFIX ? patterns_clash(literal, text)
-                                     : patterns_clash(text, literal)))
-            return other->role;
+        if (kinds && other->name.len == e->name.len && other->value != e->value &&
+            (e->kind == ENTRY_PREFIX ? patterns_clash(e->name, other->name)
+                                     : patterns_clash(other->name, e->name)))
+            return other->value;
     }
     return NULL;
 }
@@ -344,33 +266,27 @@ static const struct role *find_clash(const struct roles *r, const struct entry *
 int roles_add_identity(struct roles *r, size_t place, struct span text, const char **why,
                        const struct role **other)
 {
-    struct entry e;
-    struct span literal;
+    struct name_entry e;
     *other = NULL;
     assert(place < r->role_count);
-    if (entry_parse(&e, &literal, text, why) != 0)
+    if (entry_parse(&e, text, why) != 0)
         return -EINVAL;
-    e.hash = literal_hash(e.kind, literal);
-    e.len = literal.len;
-    e.role = &r->list[place].role;
-    const struct entry *same = entry_find(r, e.kind, literal, e.hash);
+    e.hash = entry_hash(&e);
+    e.value = &r->list[place].role;
+    const struct name_entry *same = name_index_find(&r->index, e.kind, e.name, e.hash);
     if (same != NULL) {
-        *other = same->role;
+        *other = same->value;
         return refuse(why, "is given twice", -EINVAL);
     }
-    if (r->count == ROLES_IDENTITIES_MAX)
+    if (r->index.count == ROLES_IDENTITIES_MAX)
         return refuse(why, "more than 100000 identities in all", -EINVAL);
     if (e.kind != ENTRY_NAME && r->patterns == PATTERNS_MAX)
         return refuse(why, "more than 1000 patterns in all", -EINVAL);
-    *other = e.kind != ENTRY_NAME ? find_clash(r, &e, literal) : NULL;
+    *other = e.kind != ENTRY_NAME ? find_clash(r, &e) : NULL;
     if (*other != NULL)
         return refuse(why, "may match the same name as a pattern of the same length", -EINVAL);
-    if (list_grow(r) != 0 || slots_grow(r) != 0 ||
-        (e.text = strndup(literal.ptr, literal.len)) == NULL)
+    if (name_index_add(&r->index, text, &e) != 0)
         return refuse(why, "out of memory", -ENOMEM);
-    r->entry[r->count] = e;
-    slot_take(r, r->count);
-    r->count++;
     r->patterns += e.kind != ENTRY_NAME;
     return 0;
 }
