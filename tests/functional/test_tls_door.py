@@ -269,7 +269,7 @@ def test_expiry_is_told(certferry, settings, tmp_path):
     proxy.wait_event(f'warning: tls: certificate "{made["over"].cert}" has expired on ')
     assert not [line for line in proxy.events() if str(made["good"].cert) in line]
     until = metric(proxy, f'tls_certificate_not_after_seconds{{door="tls",name="{made["near"].cert}"}}')
-    assert until == int((NOW + 20 * hour).replace(tzinfo=datetime.timezone.utc).timestamp())
+    assert until == int((NOW + 20 * hour).timestamp())
 
 
 # ---- change under way ----
@@ -422,6 +422,19 @@ def test_resumption_over_workers_and_reloads(certferry, settings, authority, ver
     label = "1.2" if version == TLS12 else "1.3"
     assert metric(proxy, f'tls_handshakes_total{{result="full",version="{label}"}}') == 1
     assert metric(proxy, f'tls_handshakes_total{{result="resumed",version="{label}"}}') >= 2
+
+
+def test_each_resumption_brings_a_new_ticket(certferry, settings, authority):
+    """A client of TLS 1.3 uses a ticket once (RFC 8446, appendix C.4), and so needs the next from whoever resumes."""
+    proxy = certferry(settings)
+    tls = context(authority, version=TLS13)
+    _, session = resume(proxy, tls)
+    seen = {session.id}
+    for _ in range(3):
+        resumed, session = resume(proxy, tls, session)
+        assert resumed
+        assert session.id not in seen
+        seen.add(session.id)
 
 
 def test_resumption_can_be_off(certferry, settings, authority):
