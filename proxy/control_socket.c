@@ -128,9 +128,12 @@ static void give_away(struct client *cl, const struct control_socket_command *co
     assert(rc == 0);
     (void)rc;
     int fd = fcntl(own, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        refuse(cl, "error: no descriptor is left; raise LimitNOFILE\n.\n");
+        return;
+    }
     client_close(cl);
-    if (fd >= 0)
-        command->take(cl->all->options.arg, fd);
+    command->take(cl->all->options.arg, fd);
 }
 
 static void serve(struct client *cl, struct span line)

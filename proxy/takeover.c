@@ -139,6 +139,9 @@ static const char *describe(int error)
 static int take_lines(struct answer *a, struct inherit *in, char *why, size_t size)
 {
     char *line = next_line(&a->text);
+    if (line != NULL && strcmp(line, "error: unknown command") == 0)
+        return fail(why, size, -EPROTO,
+                    "the certferry there is too old to give its sockets away; restart it instead");
     if (line != NULL && strncmp(line, "error: ", 7) == 0)
         return fail(why, size, -EPROTO, line + 7);
     if (line == NULL || strcmp(line, "ok") != 0)

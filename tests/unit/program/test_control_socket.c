@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -153,6 +154,29 @@ static void test_requests(void **state)
         (void)close(fd);
     }
     assert_int_equal(runs, 6);
+}
+
+/* A command that takes the connection needs a descriptor more; who asked is told. */
+static void test_no_descriptor_left(void **state)
+{
+    struct rlimit before, none;
+    (void)state;
+    int fd = connect_to(path);
+    say(fd, "ta");
+    for (int i = 0; i < 10; i++)
+        (void)uv_run(&loop, UV_RUN_NOWAIT); /* accepted */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int free_one = dup(0);
+    none = before;
+    none.rlim_cur = (rlim_t)free_one;
+    (void)close(free_one);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    say(fd, "ke\n");
+    listen_to(fd, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_string_equal(got, "error: no descriptor is left; raise LimitNOFILE\n.\n");
+    assert_int_equal(runs, 0);
+    (void)close(fd);
 }
 
 static void test_pieces(void **state)
@@ -403,6 +427,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptor_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(test_length, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_answer, setup, teardown),

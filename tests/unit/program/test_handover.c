@@ -289,7 +289,8 @@ static void test_answers_that_are_none(void **state)
         {"hello\n.\n", 0, true, "no certferry"},
         {"ok", 0, true, "broke off"},
         {"ok\nproxy\n", 1, true, "broke off"},
-        {"error: unknown command\n.\n", 0, true, "unknown command"},
+        {"error: unknown command\n.\n", 0, true, "too old"}, /* before there was "listeners" */
+        {"error: not now\n.\n", 0, true, "not now"},
         {"ok\nproxy\n.\n", 0, true, "more sockets than it gives"},
         {"ok\nproxy\nproxy\n.\n", 1, true, "more sockets than it gives"},
         {"ok\n.\n", 1, true, "more sockets than it names"},
