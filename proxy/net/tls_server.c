@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -14,7 +15,6 @@
 #include "proxy/net/stream_tls.h"
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_offload.h"
-#include "proxy/net/tls_pem.h"
 #include "proxy/net/tls_provider.h"
 #include "proxy/net/tls_tickets.h"
 
@@ -217,6 +217,33 @@ static int64_t unix_time(const ASN1_TIME *at)
     return ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
 }
 
+/* The server's own and those that certify it. False: `*why` says what is missing. */
+static bool read_chain(const struct tls_pair *pair, X509 **own, STACK_OF(X509) * *others,
+                       const char **why)
+{
+    BIO *text = BIO_new_mem_buf(pair->chain.ptr, (int)pair->chain.len);
+    *own = NULL;
+    *others = sk_X509_new_null();
+    *why = "out of memory";
+    if (text == NULL || *others == NULL) {
+        BIO_free(text);
+        return false;
+    }
+    *why = "holds no certificate in PEM form";
+    for (;;) {
+        X509 *x = PEM_read_bio_X509(text, NULL, NULL, NULL);
+        if (x == NULL)
+            break;
+        if (*own == NULL)
+            *own = x;
+        else if (sk_X509_push(*others, x) <= 0)
+            X509_free(x);
+    }
+    BIO_free(text);
+    ERR_clear_error();
+    return *own != NULL;
+}
+
 /* The same subject and the same alternative names. */
 static bool same_names(X509 *a, X509 *b)
 {
@@ -263,10 +290,12 @@ static struct group *group_for(struct tls_server *t, const struct tls_server_opt
 static bool add_pair(struct tls_server *t, const struct tls_server_options *o,
                      const struct tls_pair *pair, const char **why)
 {
-    STACK_OF(X509) *others = tls_pem_certificates(pair->chain, why);
-    X509 *own = others != NULL ? sk_X509_shift(others) : NULL; /* ours is the first of them */
-    struct group *g = own != NULL ? group_for(t, o, own, why) : NULL;
+    X509 *own = NULL;
+    STACK_OF(X509) *others = NULL;
+    struct group *g = NULL;
     bool added = false;
+    if (read_chain(pair, &own, &others, why))
+        g = group_for(t, o, own, why);
     if (g != NULL) {
         *why = "the key is not that of the certificate";
         if (EVP_PKEY_eq(X509_get0_pubkey(own), tls_key_pkey(pair->key)) == 1) {
@@ -448,17 +477,13 @@ static bool still_believed(const struct tls_server *t, SSL *ssl, const char **wh
     return tls_trust_verify(t->trust, shown, SSL_get_peer_cert_chain(ssl), why);
 }
 
-bool tls_server_has_judged(const struct tls_server *t, const struct stream *s)
-{
-    return server_of(s->layer_state) == t;
-}
-
 bool tls_server_judge(struct tls_server *t, const struct stream *s, const char **why)
 {
     SSL *ssl = s->layer_state;
     struct tls_server *before = server_of(ssl);
-    bool same = t->trust == NULL || memcmp(t->trust_id, before->trust_id, TRUST_OCTETS) == 0;
-    if (!same && !still_believed(t, ssl, why))
+    if (t == before || t->trust == NULL || memcmp(t->trust_id, before->trust_id, TRUST_OCTETS) == 0)
+        return true;
+    if (!still_believed(t, ssl, why))
         return false;
     /* Remembered, so that each of its requests does not cost as much. */
     if (SSL_set_ex_data(ssl, index_of_server, t) == 1) {
