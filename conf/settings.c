@@ -92,11 +92,11 @@ static void field_put(struct settings *s, const struct setting_info *info,
 
 enum { PLACE_MAX = PATH_MAX + 128 };
 
-/* The four last texts stay, so that a message may name several places. */
+/* The four last texts of a thread stay, so that a message may name several places. */
 static char *place_buffer(void)
 {
-    static char ring[4][PLACE_MAX];
-    static unsigned turn;
+    static _Thread_local char ring[4][PLACE_MAX];
+    static _Thread_local unsigned turn;
     return ring[turn++ % 4];
 }
 

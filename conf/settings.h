@@ -551,8 +551,7 @@ void settings_free(struct settings *s);
 
 /*
  * "conf/useproxy.properties:12: allowed.hosts" - or "conf/useproxy.properties: allowed.hosts
- * (default)" - for messages. Static buffer per call site of at least the last 4 calls; main thread
- * only.
+ * (default)" - for messages. The last 4 texts of a thread stay.
  */
 const char *settings_where(const struct settings *s, const char *key);
 

@@ -2,7 +2,7 @@
  * configuration.h - a configuration directory -> settings and the snapshot they mean, or all
  * mistakes.
  *
- * Main thread.
+ * Main thread, or the one that builds for it (server_build.c).
  */
 #ifndef CERTFERRY_CONFIGURATION_H
 #define CERTFERRY_CONFIGURATION_H

@@ -14,6 +14,8 @@ struct key_recovery {
     uint64_t pause_ms;
     uint64_t recovered_ms; /* when it last succeeded; 0: never */
     unsigned attempts;     /* in vain so far */
+    bool trying;           /* `renew` is under way */
+    bool lost_meanwhile;   /* another, or the same again */
     bool given_up;         /* until a reload */
 };
 
@@ -27,24 +29,42 @@ static void on_lost_there(void *arg)
 static void on_due(uv_timer_t *timer)
 {
     struct key_recovery *r = timer->data;
+    r->trying = true;
+    r->options.renew(r->options.arg, r->attempts == 0);
+}
+
+static void begin(struct key_recovery *r);
+
+static void try_later(struct key_recovery *r)
+{
     uint64_t first_ms, max_ms;
     r->options.pauses(r->options.arg, &first_ms, &max_ms);
-    enum key_renewal how = r->options.renew(r->options.arg, r->attempts == 0);
-    if (how == KEY_RENEWED) {
-        r->attempts = 0;
-        r->recovered_ms = uv_now(timer->loop);
+    r->attempts++;
+    r->pause_ms = r->pause_ms * 2 < max_ms ? r->pause_ms * 2 : max_ms;
+    (void)uv_timer_start(&r->timer, on_due, r->pause_ms, 0);
+}
+
+void key_recovery_done(struct key_recovery *r, enum key_renewal how)
+{
+    bool lost_meanwhile = r->lost_meanwhile;
+    r->trying = r->lost_meanwhile = false;
+    switch (how) {
+    case KEY_AWAY:
+        try_later(r);
         return;
-    }
-    if (how == KEY_PIN_REFUSED) {
+    case KEY_RENEWED:
+        r->attempts = 0;
+        r->recovered_ms = uv_now(r->timer.loop);
+        break;
+    case KEY_PIN_REFUSED:
         r->given_up = true;
         log_line(LOG_ERROR,
                  "the device of a TLS key has got its PIN in vain: not tried again until "
                  "a reload (SIGHUP), or it might lock itself; set the PIN right first");
-        return;
+        break;
     }
-    r->attempts++;
-    r->pause_ms = r->pause_ms * 2 < max_ms ? r->pause_ms * 2 : max_ms;
-    (void)uv_timer_start(&r->timer, on_due, r->pause_ms, 0);
+    if (lost_meanwhile)
+        begin(r);
 }
 
 void key_recovery_again(struct key_recovery *r, bool mended)
@@ -61,12 +81,9 @@ void key_recovery_again(struct key_recovery *r, bool mended)
         (void)uv_timer_start(&r->timer, on_due, r->pause_ms, 0);
 }
 
-static void on_lost(uv_async_t *async)
+static void begin(struct key_recovery *r)
 {
-    struct key_recovery *r = async->data;
-    uint64_t first_ms, max_ms, now = uv_now(async->loop);
-    if (uv_is_active((uv_handle_t *)&r->timer))
-        return;
+    uint64_t first_ms, max_ms, now = uv_now(r->timer.loop);
     r->given_up = false;
     r->options.pauses(r->options.arg, &first_ms, &max_ms);
     /* One that is lost as soon as it is back gets the longer pauses too. */
@@ -77,6 +94,15 @@ static void on_lost(uv_async_t *async)
              "is back; opened again in %" PRIu64 " ms, then less and less often",
              r->pause_ms);
     (void)uv_timer_start(&r->timer, on_due, r->pause_ms, 0);
+}
+
+static void on_lost(uv_async_t *async)
+{
+    struct key_recovery *r = async->data;
+    if (r->trying)
+        r->lost_meanwhile = true;
+    else if (!uv_is_active((uv_handle_t *)&r->timer))
+        begin(r);
 }
 
 struct key_recovery *key_recovery_create(uv_loop_t *loop, const struct key_recovery_options *o)

@@ -15,8 +15,9 @@
 enum key_renewal { KEY_RENEWED, KEY_AWAY, KEY_PIN_REFUSED /* not to be tried again */ };
 
 struct key_recovery_options {
-    /* Builds anew; with `tells` what is wrong is told in the log. */
-    enum key_renewal (*renew)(void *arg, bool tells);
+    /* Builds anew; with `tells` what is wrong is told in the log. key_recovery_done() follows, at
+     * once or later. */
+    void (*renew)(void *arg, bool tells);
     /* Pauses: the first, and the longest. */
     void (*pauses)(void *arg, uint64_t *first_ms, uint64_t *max_ms);
     void *arg;
@@ -26,6 +27,9 @@ struct key_recovery;
 
 /* Listens for losses from now on. Returns owned; NULL when out of memory. */
 struct key_recovery *key_recovery_create(uv_loop_t *loop, const struct key_recovery_options *o);
+
+/* What came of `renew`. */
+void key_recovery_done(struct key_recovery *r, enum key_renewal how);
 
 /* There was a reload: what was given up is tried again, where that has not been mended by it. */
 void key_recovery_again(struct key_recovery *r, bool mended);

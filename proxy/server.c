@@ -235,7 +235,7 @@ void server_lend_sensors(struct server *sv, struct snapshot *snapshot)
 static void on_reload(uv_signal_t *signal, int number)
 {
     (void)number;
-    server_reload(signal->data);
+    server_want(signal->data, SERVER_RELOAD);
 }
 
 /* ---- the end ---- */
@@ -347,6 +347,7 @@ static void on_worker_news(uv_async_t *async)
     if (sv->agent != NULL)
         agent_close(sv->agent);
     close_fleet(sv);
+    server_build_close(sv);
     key_recovery_close(sv->key_recovery);
     watch_close(sv->watch);
     resolver_destroy(sv->net.resolver);

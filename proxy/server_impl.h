@@ -1,8 +1,8 @@
 /*
  * server_impl.h - the running program's struct, for the files that play its parts: server.c (start,
- * signals, end), server_reload.c (another configuration, or the same built anew),
- * server_watch.c (what changes without a signal) and server_upgrade.c (the sockets come from
- * another process, or go to one).
+ * signals, end), server_build.c (another configuration, or the same once more, is built),
+ * server_reload.c (and put in force), server_watch.c and server_keys.c (what changes without a
+ * signal) and server_upgrade.c (the sockets come from another process, or go to one).
  *
  * Nobody else includes this. Main thread.
  */
@@ -14,6 +14,7 @@
 #include "proxy/control_socket.h"
 #include "proxy/drain.h"
 #include "proxy/handover.h"
+#include "proxy/net/tls_thread.h"
 #include "proxy/notify.h"
 #include "proxy/session/reach_check.h"
 #include "proxy/session/upstream_check.h"
@@ -23,6 +24,29 @@
 struct tls_tickets;  /* net/tls_tickets.h */
 struct watch;        /* watch.h */
 struct key_recovery; /* key_recovery.h */
+
+/* Why a snapshot is built while we run; bits. */
+enum server_wish {
+    SERVER_RELOAD = 1,  /* SIGHUP: all files are read again */
+    SERVER_CHANGED = 2, /* certificates have */
+    SERVER_RECOVERY = 4 /* the device of a key was lost */
+};
+
+/* One that is being built, or was. */
+struct server_build {
+    struct tls_job job;
+    struct server *server;
+    enum server_wish wish;
+    struct configuration_source source;
+    struct listen_ports ports;
+    struct settings *in_force; /* the server's, */
+    bool has_in_force;         /* or ours, where it has gone before us */
+    struct settings *settings; /* of a reload: those that were read */
+    struct snapshot *snapshot; /* NULL: mistakes */
+    struct settings_errors errors;
+    struct timespec since;   /* when it began */
+    uint64_t refused_before; /* tls_provider_pins_refused() then */
+};
 
 struct server {
     struct configuration_source source;
@@ -41,7 +65,11 @@ struct server {
     struct upstream_check *upstream_check;
     struct watch *watch;         /* over the files of the doors' certificates */
     struct tls_tickets *tickets; /* keys of all doors' session tickets, over all reloads */
+    unsigned wishes;             /* server_wish: to be built, one after the other */
+    struct server_build *build;  /* under way; NULL: none */
+    struct builder *builder;     /* server_build.c; NULL: no device was waited for yet */
     struct key_recovery *key_recovery;
+    bool recovery_tells;   /* what is wrong with it */
     uint64_t pins_refused; /* by devices of keys, so many as a reload has seen */
     struct drain drain;
     atomic_bool leaving;
@@ -91,15 +119,22 @@ void server_watch_again(struct server *sv, const struct timespec *since);
  * kernel may load it then. */
 void server_tell_kernel(const struct server *sv);
 
-/* server_reload.c: SIGHUP. All files are read again; mistakes leave the old configuration in force.
- */
-void server_reload(struct server *sv);
-
 /*
- * The same settings built anew, since what they name (a certificate, a device) has changed. False:
- * told in the log after `what` (NULL: not told), and the old snapshot stays in force.
+ * server_build.c: a snapshot is built as soon as no other one is, then server_built() has it. Where
+ * the device of a key may be waited for, that is done on a thread of its own: meanwhile the
+ * roster's lease is kept, peers are probed, and a drain can begin.
  */
-bool server_renew(struct server *sv, const char *what);
+void server_want(struct server *sv, enum server_wish wish);
+
+/* Gives up what is being built, with the settings in force, if anything is. */
+void server_build_close(struct server *sv);
+
+/* server_reload.c: whether it may be built; else that is told. */
+bool server_may_build(struct server *sv, enum server_wish wish);
+
+/* Puts it in force, or tells the mistakes: then the old one stays. Takes what it uses out of `b`.
+ */
+void server_built(struct server *sv, struct server_build *b);
 
 /* server_upgrade.c: asks the one that runs for its sockets. False: told, and not to be gone on
  * with. */
@@ -117,6 +152,9 @@ bool server_may_renew(const struct server *sv);
 
 /* A reload has been, good or not; `refused_before`: tls_provider_pins_refused() when it began. */
 void server_keys_reloaded(struct server *sv, uint64_t refused_before, bool good);
+
+/* What came of SERVER_RECOVERY; false also where it was not allowed. */
+void server_keys_recovered(struct server *sv, bool good);
 
 /* We are ready: the control socket becomes ours, and the other one may go. */
 void server_taken_over(struct server *sv);

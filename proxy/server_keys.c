@@ -4,17 +4,22 @@
 #include "proxy/key_recovery.h"
 #include "proxy/net/tls_provider.h"
 
-static enum key_renewal renew(void *arg, bool tells)
+static void renew(void *arg, bool tells)
 {
     struct server *sv = arg;
-    if (!server_may_renew(sv))
-        return KEY_PIN_REFUSED;
-    if (!server_renew(sv,
-                      tells ? "the device of a TLS key is away still: to open it again is" : NULL))
-        return server_may_renew(sv) ? KEY_AWAY : KEY_PIN_REFUSED;
-    sv->recoveries_untold++;
-    server_tell_reloaded(sv);
-    return KEY_RENEWED;
+    sv->recovery_tells = tells;
+    server_want(sv, SERVER_RECOVERY);
+}
+
+void server_keys_recovered(struct server *sv, bool good)
+{
+    if (good) {
+        sv->recoveries_untold++;
+        server_tell_reloaded(sv);
+    }
+    key_recovery_done(sv->key_recovery, good                   ? KEY_RENEWED
+                                        : server_may_renew(sv) ? KEY_AWAY
+                                                               : KEY_PIN_REFUSED);
 }
 
 bool server_may_renew(const struct server *sv)

@@ -1,8 +1,6 @@
 #include "proxy/server_impl.h"
 
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "proxy/base/log.h"
 #include "proxy/net/tls_provider.h"
@@ -89,53 +87,69 @@ void server_tell_doubts(const struct server *sv)
                  settings_where(sv->settings, SNAPSHOT_GATEWAY_DOUBTFUL), doubt);
 }
 
-void server_reload(struct server *sv)
+static void reloaded(struct server *sv, struct server_build *b)
 {
-    struct settings_errors errors = {0};
-    struct settings *settings;
-    struct snapshot *snapshot;
-    struct timespec since;
-    uint64_t refused = tls_provider_pins_refused();
-    (void)clock_gettime(CLOCK_REALTIME, &since);
-    if (!configuration_load_again(&sv->source, bound_ports(&sv->bound), sv->settings, &settings,
-                                  &snapshot, &errors)) {
-        tell_mistakes("reload", &errors);
-        server_keys_reloaded(sv, refused, false);
+    if (b->snapshot == NULL) {
+        tell_mistakes("reload", &b->errors);
+        server_keys_reloaded(sv, b->refused_before, false);
         return;
     }
-    put_in_force(sv, snapshot);
+    put_in_force(sv, b->snapshot);
+    b->snapshot = NULL;
     settings_free(sv->settings);
-    sv->settings = settings;
+    sv->settings = b->settings;
+    b->settings = NULL;
     server_tell_doubts(sv);
-    server_watch_again(sv, &since);
-    server_keys_reloaded(sv, refused, true);
+    server_watch_again(sv, &b->since);
+    server_keys_reloaded(sv, b->refused_before, true);
     sv->reloads_untold++;
     server_tell_reloaded(sv); /* every worker may be gone already */
 }
 
-bool server_renew(struct server *sv, const char *what)
+/* The same settings built anew; `what`: for the log, NULL: mistakes are not told. */
+static bool renewed(struct server *sv, struct server_build *b, const char *what)
 {
-    struct settings_errors errors = {0};
-    if (!server_may_renew(sv)) {
-        if (what != NULL)
-            log_line(LOG_ERROR,
-                     "%s not read: a device has refused the PIN of a TLS key, so that only a "
-                     "reload (SIGHUP) tries again",
-                     what);
-        return false;
-    }
-    int fd = configuration_open(sv->source.dir);
-    /* As the service user we may not be allowed to search the directories above. */
-    int dir = fd >= 0 ? fd : sv->source.fd;
-    struct snapshot *snapshot = snapshot_build(sv->settings, dir, bound_ports(&sv->bound), &errors);
-    if (fd >= 0)
-        (void)close(fd);
     /* A try that is the last one is told in any case. */
-    if (snapshot == NULL && (what != NULL || !server_may_renew(sv)))
-        tell_mistakes(what != NULL ? what : "to open the device of a TLS key is", &errors);
-    settings_errors_free(&errors);
-    if (snapshot == NULL)
+    if (b->snapshot == NULL && (what != NULL || !server_may_renew(sv)))
+        tell_mistakes(what != NULL ? what : "to open the device of a TLS key is", &b->errors);
+    if (b->snapshot == NULL)
         return false;
-    put_in_force(sv, snapshot);
+    put_in_force(sv, b->snapshot);
+    b->snapshot = NULL;
     return true;
+}
+
+bool server_may_build(struct server *sv, enum server_wish wish)
+{
+    bool may = wish == SERVER_RELOAD || server_may_renew(sv);
+    if (!may && wish == SERVER_CHANGED)
+        log_line(
+            LOG_ERROR,
+            "changed certificates not read: a device has refused the PIN of a TLS key, so that "
+            "only a reload (SIGHUP) tries again");
+    if (!may && wish == SERVER_RECOVERY)
+        server_keys_recovered(sv, false);
+    return may;
+}
+
+void server_built(struct server *sv, struct server_build *b)
+{
+    switch (b->wish) {
+    case SERVER_RELOAD:
+        reloaded(sv, b);
+        break;
+    case SERVER_CHANGED: /* a failure is tried again when the files have changed again */
+        if (!renewed(sv, b, "changed certificates"))
+            break;
+        sv->changes_untold++;
+        server_tell_reloaded(sv);
+        break;
+    case SERVER_RECOVERY:
+        server_keys_recovered(
+            sv, renewed(sv, b,
+                        sv->recovery_tells
+                            ? "the device of a TLS key is away still: to open it again is"
+                            : NULL));
+        break;
+    }
 }

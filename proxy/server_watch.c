@@ -14,14 +14,9 @@ static void on_day(void *arg)
     snapshot_tls_warn(sv->snapshot->session.door, (int64_t)time(NULL));
 }
 
-/* A failure is told, and tried again when the files have changed again. */
 static void on_change(void *arg)
 {
-    struct server *sv = arg;
-    if (!server_renew(sv, "changed certificates"))
-        return;
-    sv->changes_untold++;
-    server_tell_reloaded(sv);
+    server_want(arg, SERVER_CHANGED);
 }
 
 void server_watch_again(struct server *sv, const struct timespec *since)

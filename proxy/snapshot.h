@@ -3,7 +3,8 @@
  * never changed.
  *
  * A reload builds a new one and publishes it; the last worker that leaves the old one frees it.
- * Building: main thread. Reading and counting: any thread.
+ * Building: main thread, or the one that builds for it (server_build.c), one at a time; so it is
+ * with all that is part of that. Reading and counting: any thread.
  */
 #ifndef CERTFERRY_SNAPSHOT_H
 #define CERTFERRY_SNAPSHOT_H

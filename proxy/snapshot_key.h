@@ -3,7 +3,7 @@
  * PEM files, or in the device of an OpenSSL provider.
  *
  * Part of building a snapshot: mistakes are told with the key they stand at. A device may be waited
- * for, as long as tls.provider.timeout says. Main thread.
+ * for, as long as tls.provider.timeout says. Main thread, or the one that builds for it.
  */
 #ifndef CERTFERRY_SNAPSHOT_KEY_H
 #define CERTFERRY_SNAPSHOT_KEY_H

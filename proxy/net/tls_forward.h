@@ -6,7 +6,7 @@
  * software, with any provider and without a property query: keys of a TPM would otherwise draw all
  * of that to the TPM, and a provider that exports the public half of a key as the whole
  * (tpm2-openssl 1.1.1) would fail. It is a small provider of ours, which knows RSA and EC keys, and
- * signing. Making: main thread. Using: any thread that the signing key can bear.
+ * signing. Making, using: any thread that the signing key can bear.
  */
 #ifndef CERTFERRY_NET_TLS_FORWARD_H
 #define CERTFERRY_NET_TLS_FORWARD_H

@@ -3,7 +3,7 @@
  *
  * Either fits into any SSL_CTX: signatures of a device's key are sent on to its provider
  * (tls_forward.h). Handshakes that need one must be made on the provider's thread
- * (tls_offload.h). Counted. Making: main thread. Using and counting: any thread.
+ * (tls_offload.h). Counted. Making: one thread at a time. Using and counting: any thread.
  */
 #ifndef CERTFERRY_NET_TLS_KEY_H
 #define CERTFERRY_NET_TLS_KEY_H

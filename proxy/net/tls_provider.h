@@ -5,8 +5,8 @@
  * The rest of the process never meets the provider: it is loaded, asked and thrown away on its
  * thread (tls_thread.h) alone, whatever the device takes for an answer. Doors and snapshots that
  * want the same get the same one, since many devices know one user at a time. Once a signature
- * fails it is lost for ever, and closed, so that another one can be opened. Opening: main thread.
- * Counting: any thread.
+ * fails it is lost for ever, and closed, so that another one can be opened. Opening: one
+ * thread at a time. Counting: any thread.
  */
 #ifndef CERTFERRY_NET_TLS_PROVIDER_H
 #define CERTFERRY_NET_TLS_PROVIDER_H

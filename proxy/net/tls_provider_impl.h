@@ -67,10 +67,10 @@ struct tls_loading {
 
 /* ---- tls_provider.c ---- */
 
-/* Main thread. NULL: out of memory. */
+/* Whoever opens or loads. NULL: out of memory. */
 struct tls_loading *tls_loading_create(struct tls_provider *p, void (*run)(struct tls_job *));
 
-/* Main thread. Takes `l` unless it succeeds. */
+/* The same. Takes `l` unless it succeeds. */
 bool tls_loading_await(struct tls_loading *l, char *why, size_t size);
 void tls_loading_dispose(struct tls_job *job); /* any thread */
 

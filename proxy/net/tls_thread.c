@@ -149,8 +149,10 @@ static struct tls_job *take_first(struct list *from)
     return job;
 }
 
-static void count_out(struct tls_thread *t)
+static void count_out(struct tls_thread *t, const struct tls_job *job)
 {
+    if (job->first)
+        return;
     t->queued--;
     (void)atomic_fetch_sub(&counters.queued, 1);
 }
@@ -169,10 +171,9 @@ static void count_work(bool begins)
 /* Under the lock, which is let go meanwhile. */
 static void run_next(struct tls_thread *t)
 {
-    bool is_first = !list_empty(&t->first);
-    struct tls_job *job = take_first(is_first ? &t->first : &t->queue);
-    if (!is_first)
-        count_out(t);
+    struct tls_job *job = take_first(!list_empty(&t->first) ? &t->first : &t->queue);
+    bool is_first = job->first;
+    count_out(t, job);
     (void)pthread_mutex_unlock(&t->lock);
     job->run(job);
     (void)pthread_mutex_lock(&t->lock);
@@ -294,6 +295,7 @@ static void prepare(struct tls_job *job, struct tls_thread *t, struct tls_mailbo
     job->given_up = false;
     job->rc = 0;
     job->state = TLS_JOB_QUEUED;
+    job->first = false;
     list_init(&job->waiting);
 }
 
@@ -329,10 +331,21 @@ int tls_thread_submit(struct tls_thread *t, struct tls_job *job, struct tls_mail
     return rc;
 }
 
+/* Under the lock. */
 static void put_first(struct tls_thread *t, struct tls_job *job)
 {
+    job->first = true;
     list_append(&t->first, &job->waiting);
     (void)pthread_cond_signal(&t->news);
+}
+
+void tls_thread_ask(struct tls_thread *t, struct tls_job *job, struct tls_mailbox *m)
+{
+    assert(m != NULL);
+    prepare(job, t, m);
+    (void)pthread_mutex_lock(&t->lock);
+    put_first(t, job);
+    (void)pthread_mutex_unlock(&t->lock);
 }
 
 void tls_thread_put(struct tls_thread *t, struct tls_job *job)
@@ -363,14 +376,20 @@ int tls_thread_call(struct tls_thread *t, struct tls_job *job, uint64_t patience
     return over ? 0 : -ETIMEDOUT;
 }
 
+static void count_given_up(const struct tls_job *job)
+{
+    if (!job->first)
+        (void)atomic_fetch_add(&counters.given_up, 1);
+}
+
 /* Under the lock. */
 static void take_back(struct tls_thread *t, struct tls_job *job)
 {
     list_remove(&job->waiting);
-    count_out(t);
+    count_out(t, job);
     job->state = TLS_JOB_OWN;
     job->thread = NULL;
-    (void)atomic_fetch_add(&counters.given_up, 1);
+    count_given_up(job);
 }
 
 bool tls_job_withdraw(struct tls_job *job)
@@ -392,6 +411,7 @@ bool tls_job_give_up(struct tls_job *job)
         return true;
     (void)pthread_mutex_lock(&t->lock);
     bool running = job->state == TLS_JOB_RUNNING;
+    count_given_up(job); /* afterwards it may be gone */
     if (running) {
         job->given_up = true;
     } else {
@@ -402,7 +422,6 @@ bool tls_job_give_up(struct tls_job *job)
         job->thread = NULL;
     }
     (void)pthread_mutex_unlock(&t->lock);
-    (void)atomic_fetch_add(&counters.given_up, 1);
     return !running;
 }
 
@@ -412,7 +431,7 @@ void tls_thread_refuse(struct tls_thread *t)
     t->refusing = true;
     while (!list_empty(&t->queue)) {
         struct tls_job *job = take_first(&t->queue);
-        count_out(t);
+        count_out(t, job);
         deliver(job, -ENODEV);
     }
     (void)pthread_mutex_unlock(&t->lock);

@@ -49,6 +49,7 @@ struct tls_job {
     struct tls_thread *thread;
     struct tls_mailbox *mailbox;
     enum tls_job_state state;
+    bool first; /* before others, and not counted: no handshake */
     bool given_up;
     int rc; /* 0: it ran; -ENODEV: it did not, see tls_thread_refuse() */
 };
@@ -69,6 +70,9 @@ bool tls_threads_wait(uint64_t patience_ms, bool idle);
  * `newcomer` is told; -ENODEV. On the loop of `m`. */
 int tls_thread_submit(struct tls_thread *t, struct tls_job *job, struct tls_mailbox *m,
                       bool newcomer);
+
+/* Before others, however many there are; tells the loop of `m`. On that loop. */
+void tls_thread_ask(struct tls_thread *t, struct tls_job *job, struct tls_mailbox *m);
 
 /* Before others, without a mailbox: disposes of it once it has run. Any thread. */
 void tls_thread_put(struct tls_thread *t, struct tls_job *job);

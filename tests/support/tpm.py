@@ -1,5 +1,6 @@
 """A TPM of a test's own: swtpm, and keys in it."""
 
+import contextlib
 import random
 import signal
 import socket
@@ -104,6 +105,19 @@ class Tpm:
         self.daemon.process.kill()
         self.daemon.process.wait(PATIENCE)
         self.daemon.lines.join()
+
+    @contextlib.contextmanager
+    def silence(self):
+        """Once it has been killed: somebody in its place whom certferry asks, and who never says a word."""
+        with contextlib.ExitStack() as stay:
+            commands, control = (stay.enter_context(socket.socket()) for _ in range(2))
+            for listener, port in ((commands, self.port), (control, self.port + 1)):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+            commands.settimeout(PATIENCE)
+            stay.enter_context(commands.accept()[0])
+            yield
 
     def close(self):
         self.resume()

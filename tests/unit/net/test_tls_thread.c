@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -219,6 +220,28 @@ static void test_full_queue(void **state)
     wait_done(&newcomer, 1);
 }
 
+static void test_room_of_one_given_up(void **state)
+{
+    struct work running, w[QUEUE], newcomer;
+    (void)state;
+    make(&running, true);
+    make(&newcomer, false);
+    assert_int_equal(submit(&running, true), 0);
+    wait_running(&running);
+    for (size_t i = 0; i < QUEUE; i++) {
+        make(&w[i], false);
+        assert_int_equal(submit(&w[i], true), 0);
+    }
+    assert_int_equal(submit(&newcomer, true), -ENOBUFS);
+    assert_true(tls_job_give_up(&w[1].job));
+    assert_int_equal(submit(&newcomer, true), 0);
+    assert_true(tls_job_withdraw(&w[0].job));
+    assert_int_equal(submit(&w[0], true), 0);
+    (void)sem_post(&running.gate);
+    wait_done(&w[0], 1);
+    assert_int_equal(newcomer.done, 1);
+}
+
 static void test_device_gone(void **state)
 {
     struct work running, queued, later;
@@ -279,6 +302,55 @@ static void test_calls_go_before_the_queue(void **state)
     wait_done(&running, 1);
 }
 
+/* What the metrics say of handshakes. */
+static void tell_counters(char text[4096])
+{
+    struct buf out;
+    buf_init(&out, 4096);
+    assert_int_equal(tls_threads_print(&out), 0);
+    (void)snprintf(text, 4096, "%.*s", SPAN_ARGS(buf_span(&out)));
+    buf_release(&out);
+}
+
+/* Asked for by a loop, but no handshake: before those, however many wait, and never counted. */
+static void test_asked(void **state)
+{
+    char before[4096], after[4096];
+    struct work running, queued, w, other;
+    (void)state;
+    make(&running, true);
+    make(&queued, true);
+    make(&w, false);
+    make(&other, true);
+    assert_int_equal(submit(&running, true), 0);
+    wait_running(&running);
+    assert_int_equal(submit(&queued, true), 0);
+    tell_counters(before);
+    tls_thread_ask(thread, &w.job, mailbox);
+    assert_true(tls_job_give_up(&w.job)); /* while it waits */
+    tls_thread_ask(thread, &w.job, mailbox);
+    tell_counters(after);
+    assert_string_equal(before, after);
+    (void)sem_post(&running.gate);
+    wait_done(&w, 1);
+    assert_int_equal(w.ran, 1);
+    wait_running(&queued); /* only now */
+    (void)sem_post(&queued.gate);
+    wait_done(&queued, 1);
+    assert_true(tls_threads_wait(PATIENCE_MS, true));
+    tell_counters(before);
+    tls_thread_ask(thread, &other.job, mailbox);
+    wait_running(&other);
+    assert_false(tls_job_give_up(&other.job));
+    (void)sem_post(&other.gate);
+    wait_disposed(&other);
+    tls_thread_ask(thread, &w.job, mailbox);
+    assert_true(tls_threads_wait(PATIENCE_MS, true));
+    wait_done(&w, 2);
+    tell_counters(after);
+    assert_string_equal(before, after);
+}
+
 /* Many jobs, a part of them given up at whatever moment it is: each has one end. */
 static void test_many(void **state)
 {
@@ -320,9 +392,11 @@ int main(void)
         TEST(test_given_up_while_running),
         TEST(test_given_up_while_the_result_is_on_its_way),
         TEST(test_full_queue),
+        TEST(test_room_of_one_given_up),
         TEST(test_device_gone),
         TEST(test_calls),
         TEST(test_calls_go_before_the_queue),
+        TEST(test_asked),
         TEST(test_many),
 #undef TEST
     };
