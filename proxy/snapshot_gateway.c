@@ -215,15 +215,18 @@ static void add_upstreams(struct parents *list, const struct settings *st,
     }
 }
 
-/* As little as a Host field may be; the rest is the operator's. */
+/* As strict as an upstream, which it stands for, and in the form that goes out: no U-label. */
 static void check_host(const struct settings *st, struct settings_errors *e)
 {
-    const char *text = st->gateway_upstream_host;
-    if (text[0] != '\0' &&
-        (strlen(text) >= sizeof((struct parent *)NULL)->authority ||
-         text[strspn(text,
-                     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:[]")] !=
-             '\0'))
+    const char *text = st->gateway_upstream_host, *why = NULL;
+    const char *plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:[]";
+    char whole[sizeof "https://" + sizeof((struct parent *)NULL)->authority];
+    struct parent p;
+    if (text[0] == '\0')
+        return;
+    (void)snprintf(whole, sizeof whole, "https://%s", text);
+    if (strlen(text) >= sizeof p.authority || text[strspn(text, plain)] != '\0' ||
+        parse_upstream(&p, whole, &why) != 0)
         settings_error(e, settings_where(st, "gateway.upstream.host"),
                        "\"%s\" is no host or host:port", text);
 }

@@ -194,7 +194,9 @@ static struct tls_server *build(struct draft *d)
     bool good = load_pairs(d);
     good = load_clients(d) && good;
     if (!tls_server_has_ciphers(d->keys.ciphers)) {
-        settings_error(d->errors, where(d, "ciphers"), "\"%s\": names none that may be used",
+        settings_error(d->errors, where(d, "ciphers"),
+                       "\"%s\": names none that may be used; leave it empty, or write names "
+                       "that openssl ciphers -tls1_2 -s lists",
                        d->keys.ciphers);
         good = false;
     }

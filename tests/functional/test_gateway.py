@@ -132,6 +132,7 @@ SPOOFED = (
     "X-Rewrite-URL: /admin",
     "X-HTTP-Method-Override: DELETE",
     "Proxy-Authorization: Basic eDp5",
+    "Proxy: http://evil.test:3128",  # HTTP_PROXY of a CGI program, such as pkiclient.exe may be
     "Connection: X-Forwarded-For, Via, Host, close",
 )
 
@@ -301,6 +302,8 @@ def test_paths(gateway, upstream, path):
         (b"GET https://est.enroll.test/scep HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"CONNECT est.enroll.test:443 HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad-version"),
+        (b"GET est.enroll.test:443/scep/x HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"GET /scep\\..\\x HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"TRACE /scep/x HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n", "method-denied"),
         (b"DELETE /scep/x HTTP/1.1\r\nHost: a\r\n\r\n", "method-denied"),
@@ -721,6 +724,8 @@ def test_an_upstream_that_leads_inside(gateway, upstream, dns):
         ({"gateway_paths": "/a/../b"}, "gateway.paths.*dot segment"),
         ({"gateway_names": "a_b"}, "gateway.names.*a_b"),
         ({"gateway_upstream_host": "a/b"}, "no host or host:port"),
+        ({"gateway_upstream_host": "a:99999"}, "no host or host:port"),
+        ({"gateway_upstream_host": "::1"}, "no host or host:port"),
         ({"gateway_upstream_ca": "/dev/null"}, "gateway.upstream.ca.*is no regular file"),
         ({"gateway_upstream_cert": "missing.pem"}, "gateway.upstream.cert.*No such file"),
         ({"gateway_upstream_key": "missing.pem"}, "without gateway.upstream.cert"),
@@ -775,10 +780,13 @@ def test_redirect_to_another_port(redirect):
 @pytest.mark.parametrize(
     ("octets", "status"),
     [
-        (b"GET /x HTTP/1.1\r\nHost: evil.test\r\n\r\n", 400),
-        (b"GET /x HTTP/1.1\r\nHost: gateway.test.evil.test\r\n\r\n", 400),
-        (b"GET /x HTTP/1.1\r\nHost:\r\n\r\n", 400),
-        (b"GET /x HTTP/1.0\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: evil.test\r\n\r\n", 421),
+        (b"GET /x HTTP/1.1\r\nHost: gateway.test.evil.test\r\n\r\n", 421),
+        (b"GET /x HTTP/1.1\r\nHost:\r\n\r\n", 421),
+        (b"GET /x HTTP/1.0\r\n\r\n", 421),
+        (b"GET /x HTTP/1.1\r\nHost: gateway.test\r\nHost: gateway.test\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 1, 2\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"GET http://evil.test/x HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
         (b"CONNECT gateway.test:443 HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
         (b"GET /x\r\nLocation: https://evil.test/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
