@@ -15,6 +15,7 @@
 
 #include "bench/load_client.h"
 #include "bench/measure.h"
+#include "bench/secure.h"
 #include "bench/sockets.h"
 
 enum {
@@ -24,11 +25,13 @@ enum {
     TICK_MS = 5,
     SETTLE_NS = 500000000,
     REQUEST_MAX = 64 * 1024,
-    PATIENCE_S = 20
+    PATIENCE_S = 20,
+    RANDOM_AT = 11 /* of a ClientHello, behind heads of record and message, and a version */
 };
 
 struct settings {
-    const char *mode, *way, *first_file, *tunnel, *url;
+    const char *mode, *way, *first_file, *tunnel, *url, *prefix;
+    bool tls, resume;
     unsigned long connections, operations, hold, body, rate, looks;
     double seconds, warmup;
     pid_t proxy;
@@ -76,30 +79,32 @@ static size_t read_first(const char *path)
     return (size_t)n;
 }
 
-static size_t make_http(const struct settings *set, const char *method, const char *path)
+/* A gateway is asked in origin form, for paths behind a prefix; a proxy in absolute form. */
+static size_t make_http(const struct settings *set, const char *method, const char *path,
+                        const char *body_type)
 {
-    const char *body_type = set->body > 0 ? "Content-Type: application/x-pki-message\r\n" : "";
-    char length[64] = "";
+    char type[128] = "";
     if (set->body > 0)
-        (void)snprintf(length, sizeof length, "Content-Length: %lu\r\n", set->body);
-    int n = snprintf(
-        request, sizeof request,
-        "%s %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\n%s%s%s\r\n", method,
-        set->url, path, strstr(set->url, "//") + 2,
-        strcmp(set->mode, "getnew") == 0 ? "Connection: close\r\n" : "", body_type, length);
+        (void)snprintf(type, sizeof type, "Content-Type: %s\r\nContent-Length: %lu\r\n", body_type,
+                       set->body);
+    int n = snprintf(request, sizeof request,
+                     "%s %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\n%s%s\r\n",
+                     method, set->prefix != NULL ? set->prefix : set->url, path,
+                     strstr(set->url, "//") + 2,
+                     strstr(set->mode, "new") != NULL ? "Connection: close\r\n" : "", type);
     if (n < 0 || (size_t)n + set->body > sizeof request)
         give_up("the request is too long");
     memset(request + n, 'b', set->body);
     return (size_t)n + set->body;
 }
 
-static void plan_http(struct load *l, const char *method, const char *path)
+static void plan_http(struct load *l, const char *method, const char *path, const char *type)
 {
     if (l->set.url == NULL || strstr(l->set.url, "//") == NULL)
         give_up("--url http://ADDRESS:PORT is needed");
     l->plan.kind = PLAN_HTTP;
-    l->plan.request_len = make_http(&l->set, method, path);
-    l->plan.reconnect = strcmp(l->set.mode, "getnew") == 0;
+    l->plan.request_len = make_http(&l->set, method, path, type);
+    l->plan.reconnect = strstr(l->set.mode, "new") != NULL;
 }
 
 static void plan_make(struct load *l)
@@ -107,23 +112,31 @@ static void plan_make(struct load *l)
     const struct settings *set = &l->set;
     char path[64];
     l->plan.request = request;
+    if (set->tls)
+        l->plan.tls = secure_client(set->resume);
     if (set->tunnel != NULL) {
         l->plan.opening = opening;
         l->plan.opening_len = (size_t)snprintf(
             opening, sizeof opening, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n\r\n",
             set->tunnel, set->tunnel);
     }
-    if (strcmp(set->mode, "post") == 0) {
-        plan_http(l, "POST", "/scep/pkiclient.exe?operation=PKIOperation");
+    if (strncmp(set->mode, "post", 4) == 0) {
+        if (set->prefix != NULL)
+            plan_http(l, "POST", "/simpleenroll", "application/pkcs10");
+        else
+            plan_http(l, "POST", "/scep/pkiclient.exe?operation=PKIOperation",
+                      "application/x-pki-message");
         return;
     }
     if (strncmp(set->mode, "get", 3) == 0) {
         l->set.body = 0;
         (void)snprintf(path, sizeof path, "/bytes/%s", set->way);
-        plan_http(l, "GET", path);
+        plan_http(l, "GET", path, "");
         return;
     }
     l->plan.request_len = read_first(set->first_file);
+    if (set->first_file != NULL)
+        l->plan.serial = (unsigned char *)request + RANDOM_AT;
     l->plan.reconnect = true;
     l->plan.kind = strcmp(set->mode, "stream") == 0 ? PLAN_STREAM : PLAN_ECHO;
     l->plan.sends = strcmp(set->way, "down") != 0;
@@ -261,9 +274,19 @@ static void look(struct load *l, struct result *r)
     r->operations += l->latencies.count;
 }
 
+/* A proxy that resumes only now and then would be measured as neither. */
+static void check_resumed(const struct load *l, struct secure_count before)
+{
+    struct secure_count now = secure_counted();
+    unsigned long all = now.all - before.all, resumed = now.resumed - before.resumed;
+    if (l->set.resume && resumed < all - all / 10)
+        give_up("the proxy has resumed only %lu of %lu TLS sessions", resumed, all);
+}
+
 static void measure(struct load *l)
 {
     struct result r = {0};
+    struct secure_count handshakes = secure_counted();
     unsigned long failures = l->failures;
     uint64_t octets = stream_octets(l), cpu = pids_cpu_ns(&l->pids), began = now_ns();
     for (unsigned long i = 0; i < l->set.looks; i++)
@@ -272,16 +295,26 @@ static void measure(struct load *l)
     double cpu_seconds = (double)(pids_cpu_ns(&l->pids) - cpu) / 1e9;
     if (l->plan.kind == PLAN_STREAM && stream_octets(l) == octets)
         give_up("no octet came through in %.1f s", seconds);
+    check_resumed(l, handshakes);
     (void)printf("\"seconds\": %.4f, \"operations\": %zu, \"octets\": %llu, \"failures\": %lu, "
                  "\"cpu_seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f",
                  seconds, r.operations, (unsigned long long)(stream_octets(l) - octets),
                  l->failures - failures, cpu_seconds, r.p50_us, r.p99_us);
 }
 
+/* One operation alone, so that all others have a ticket. */
+static void fetch_ticket(struct load *l)
+{
+    begin(l, &l->clients[0], now_ns());
+    finish(l);
+}
+
 static void run(struct load *l)
 {
     bool stream = l->plan.kind == PLAN_STREAM;
     (void)printf("{");
+    if (l->set.resume)
+        fetch_ticket(l);
     start(l);
     turn_for(l, l->set.warmup);
     if (l->set.hold > 0) {
@@ -305,9 +338,11 @@ static const char help[] =
     "  --mode echo        new connection, one echo, close\n"
     "  --mode stream      --way down|up|both, all the time\n"
     "  --mode get|getnew  --way OCTETS of the answer; getnew: a new connection each\n"
-    "  --mode post        --body OCTETS of the request\n"
+    "  --mode post|postnew  --body OCTETS of the request\n"
+    "  --tls              speak TLS to the proxy; --resume: by the newest ticket each time\n"
     "  --tunnel HOST:PORT ask for it with CONNECT first\n"
     "  --url http://ADDRESS:PORT   of the HTTP origin\n"
+    "  --prefix PATH      ask in origin form for what is behind it, as at a gateway\n"
     "  --first FILE       octets that an echo or stream begins with (a ClientHello)\n"
     "  --connections N    at once (1)\n"
     "  --seconds S, --operations N   what is measured (1 s)\n"
@@ -323,6 +358,7 @@ static const struct option options[] = {
     {"connections", 1, NULL, 'n'}, {"seconds", 1, NULL, 's'}, {"operations", 1, NULL, 'o'},
     {"warmup", 1, NULL, 'W'},      {"rate", 1, NULL, 'r'},    {"hold", 1, NULL, 'H'},
     {"looks", 1, NULL, 'l'},       {"body", 1, NULL, 'b'},    {"pid", 1, NULL, 'p'},
+    {"tls", 0, NULL, 'T'},         {"resume", 0, NULL, 'R'},  {"prefix", 1, NULL, 'x'},
     {"help", 0, NULL, 'h'},        {NULL, 0, NULL, 0}};
 
 static void set_number(struct settings *set, int option)
@@ -386,6 +422,15 @@ static void settings_read(struct load *l, int argc, char **argv)
             break;
         case 'f':
             set->first_file = optarg;
+            break;
+        case 'x':
+            set->prefix = optarg;
+            break;
+        case 'R':
+            set->tls = set->resume = true;
+            break;
+        case 'T':
+            set->tls = true;
             break;
         case 'h':
             (void)fputs(help, stdout);

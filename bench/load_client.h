@@ -20,17 +20,20 @@ enum plan_kind { PLAN_ECHO, PLAN_HTTP, PLAN_STREAM };
 struct plan {
     enum plan_kind kind;
     struct sockaddr_in to;
-    const char *opening; /* the CONNECT head; NULL: no tunnel is asked for */
+    struct ssl_ctx_st *tls; /* NULL: octets go as they are */
+    const char *opening;    /* the CONNECT head; NULL: no tunnel is asked for */
     size_t opening_len;
     const char
         *request; /* what an echo must bring back, an HTTP message, or a stream's first octets */
     size_t request_len;
-    bool reconnect; /* each operation on a connection of its own */
-    bool sends;     /* a stream that the client fills */
+    unsigned char *serial; /* where in it a number makes each ClientHello another; NULL: nowhere */
+    bool reconnect;        /* each operation on a connection of its own */
+    bool sends;            /* a stream that the client fills */
 };
 
 enum client_phase {
     CLIENT_CLOSED,
+    CLIENT_SHAKING, /* hands, in TLS */
     CLIENT_OPENING, /* CONNECT is on its way, 200 awaited */
     CLIENT_ASKING,
     CLIENT_STREAMING,
@@ -40,6 +43,7 @@ enum client_result { CLIENT_PENDING, CLIENT_DONE, CLIENT_FAILED };
 
 struct client {
     int fd;
+    struct ssl_st *tls; /* NULL: none */
     enum client_phase phase;
     bool held;   /* one of those that stay idle */
     bool reused; /* this operation is not the connection's first */

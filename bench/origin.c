@@ -1,8 +1,8 @@
 /*
- * origin.c - the servers behind the proxy: bench_origin FIRST-PORT [PROCESSES]
+ * origin.c - the servers behind the proxy: bench_origin FIRST-PORT PROCESSES CERTIFICATE
  *
- * FIRST-PORT and the four after it: echo; a source (sends without end once anything has come); a
- * sink; both; HTTP. Prints "ready" when all listen.
+ * FIRST-PORT and the five after it: echo; a source (sends without end once anything has come); a
+ * sink; both; HTTP; HTTPS with the file's certificate and key. Prints "ready" when all listen.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -14,14 +14,24 @@
 #include <unistd.h>
 
 #include "bench/origin_http.h"
+#include "bench/secure.h"
 #include "bench/sockets.h"
 #include "bench/workers.h"
 
-enum service { SERVICE_ECHO, SERVICE_SOURCE, SERVICE_SINK, SERVICE_BOTH, SERVICE_HTTP, SERVICES };
+enum service {
+    SERVICE_ECHO,
+    SERVICE_SOURCE,
+    SERVICE_SINK,
+    SERVICE_BOTH,
+    SERVICE_HTTP,
+    SERVICE_HTTPS,
+    SERVICES
+};
 enum { CHUNK = 256 * 1024, BATCH = 256, REQUEST_MAX = 32 * 1024 };
 
 struct connection {
     int fd;
+    struct ssl_st *tls; /* NULL: none */
     enum service service;
     bool listener;
     bool waits;      /* for room to send */
@@ -33,10 +43,13 @@ struct connection {
 };
 
 static int epoll_fd;
+static struct ssl_ctx_st *tls;
 static char scratch[CHUNK];
 
 static void drop(struct connection *c)
 {
+    if (c->tls != NULL)
+        secure_end(c->tls);
     (void)close(c->fd);
     free(c->in);
     c->fd = -1; /* main() frees */
@@ -53,7 +66,8 @@ static void watch(struct connection *c, bool waits)
 static void flush(struct connection *c)
 {
     while (c->out_len > 0) {
-        ssize_t n = send(c->fd, c->out, c->out_len, MSG_NOSIGNAL);
+        ssize_t n = c->tls != NULL ? secure_send(c->tls, c->out, c->out_len)
+                                   : send(c->fd, c->out, c->out_len, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN) {
             drop(c);
             return;
@@ -74,7 +88,7 @@ static void flush(struct connection *c)
 /* Octets that came; 0 when the connection has ended and is gone. -1: nothing now. */
 static ssize_t take(struct connection *c, char *to, size_t size, int flags)
 {
-    ssize_t n = recv(c->fd, to, size, flags);
+    ssize_t n = c->tls != NULL ? secure_receive(c->tls, to, size) : recv(c->fd, to, size, flags);
     if (n < 0 && errno == EAGAIN)
         return -1;
     if (n <= 0) {
@@ -153,6 +167,8 @@ static struct connection *new_connection(int fd, enum service service, bool list
     c->fd = fd;
     c->service = service;
     c->listener = listener;
+    if (service == SERVICE_HTTPS && !listener)
+        c->tls = secure_begin(tls, fd);
     socket_watch(epoll_fd, fd, EPOLLIN, c);
     return c;
 }
@@ -170,23 +186,25 @@ static void ready(struct connection *c, uint32_t events)
 {
     if (c->listener)
         accept_all(c);
-    else if (c->service == SERVICE_ECHO || c->service == SERVICE_HTTP) {
+    else if (c->service != SERVICE_ECHO && c->service < SERVICE_HTTP)
+        stream(c, events);
+    else {
         if (events & EPOLLOUT)
             flush(c);
         if (c->fd >= 0 && (events & ~(uint32_t)EPOLLOUT))
             c->service == SERVICE_ECHO ? echo(c) : http(c);
-    } else
-        stream(c, events);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 2 && argc != 3)
-        give_up("usage: bench_origin FIRST-PORT [PROCESSES]");
+    if (argc != 4)
+        give_up("usage: bench_origin FIRST-PORT PROCESSES CERTIFICATE");
     unsigned long first = number_of(argv[1], "FIRST-PORT");
     pid_t parent = getpid();
     socket_raise_limit();
-    workers_fork(argc == 3 ? number_of(argv[2], "PROCESSES") : 1);
+    tls = secure_server(argv[3]);
+    workers_fork(number_of(argv[2], "PROCESSES"));
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     for (unsigned s = 0; s < SERVICES; s++) {
         char port[16];

@@ -8,7 +8,7 @@ another one where the reader prefers it dark.
 import html
 
 import report
-from modes import GIGABYTE, IDLE
+from modes import GIGABYTE
 from proxies import CEILING, FORWARD
 
 COLUMNS = 3
@@ -35,11 +35,11 @@ STYLE = (
 
 
 def _value(mode, figure):
-    return figure["kib"] if mode is IDLE else figure["cost"]
+    return figure["kib"] if mode.idles() else figure["cost"]
 
 
 def _unit(mode):
-    return "KiB of memory" if mode is IDLE else "s of CPU for each GB" if mode.per == GIGABYTE else "µs of CPU for each"
+    return "KiB of memory" if mode.idles() else "s of CPU for each GB" if mode.per == GIGABYTE else "µs of CPU for each"
 
 
 def _number(value):
@@ -69,7 +69,7 @@ def _shown(mode, figures, proxies):
 
 def _compared(mode, figures, proxies):
     own = report.own_name(figures)
-    key = "kib" if mode is IDLE else "cost"
+    key = "kib" if mode.idles() else "cost"
     rival = report.best_rival(figures, proxies, key)
     ratio = report.share(figures, own, rival, key) if rival else None
     return f"; certferry: {ratio:.2f} of {rival}" if ratio else ""

@@ -13,15 +13,20 @@ PATIENCE = 30
 
 # Ports of the origin process, from the first on, and of the EST server.
 FIRST_ORIGIN = 7000
-SERVICES = ("echo", "source", "sink", "both", "http", "est")
+SERVICES = ("echo", "source", "sink", "both", "http", "https", "est")
 LAST_ORIGIN = FIRST_ORIGIN + len(SERVICES) - 1
 HTTP_ORIGIN = FIRST_ORIGIN + SERVICES.index("http")
+HTTPS_ORIGIN = FIRST_ORIGIN + SERVICES.index("https")
 
 # Each proxy has a block of ports: forward proxies use the first; ceilings one for each service, then one that speaks
-# HTTP to a fixed origin.
+# HTTP to a fixed origin. Then the doors: of ceilings those that go to a fixed origin have one for echo, source, sink.
 FIRST_PROXY = 8000
-BLOCK = 10
-HTTP_PORT = 6
+BLOCK = 20
+HTTP_PORT = len(SERVICES)
+TLS, GATEWAY, SNI = "tls", "gateway", "sni"
+DOOR_PORT = {TLS: 8, SNI: 11, GATEWAY: 14}
+DOOR_SERVICES = SERVICES[:3]
+ALL_DOORS = (TLS, GATEWAY, SNI)
 
 FORWARD = "forward proxy"
 CEILING = "ceiling"
@@ -72,10 +77,35 @@ def family(root):
     return found
 
 
-class Proxy:
-    """A way to the origin. `http`: port in its block that plain HTTP goes to; `connects`: the load asks by CONNECT."""
+# Listeners of those that go where they are told, for each service and each door.
+LISTENERS = {
+    "haproxy": {
+        "": "listen tcp_{name}\n    bind 127.0.0.1:{port}\n    mode tcp\n    option tcplog\n"
+            "    server origin 127.0.0.1:{origin}\n",
+        TLS: "listen tls_{name}\n    bind 127.0.0.1:{port} ssl crt {cert}\n    mode tcp\n    option tcplog\n"
+             "    server origin 127.0.0.1:{origin}\n",
+        SNI: "listen sni_{name}\n    bind 127.0.0.1:{port}\n    mode tcp\n    option tcplog\n"
+             "    tcp-request inspect-delay 5s\n    tcp-request content reject if !{{ req.ssl_sni -i {sni} }}\n"
+             "    server origin 127.0.0.1:{origin}\n",
+    },
+    "nginx": {
+        "": "    server {{\n        listen 127.0.0.1:{port} reuseport;\n        proxy_pass 127.0.0.1:{origin};\n    }}\n",
+        TLS: "    server {{\n        listen 127.0.0.1:{port} ssl reuseport;\n"
+             "        proxy_pass 127.0.0.1:{origin};\n    }}\n",
+        SNI: "    map $ssl_preread_server_name $named_{name} {{\n        {sni} 127.0.0.1:{origin};\n    }}\n"
+             "    server {{\n        listen 127.0.0.1:{port} reuseport;\n        ssl_preread on;\n"
+             "        proxy_pass $named_{name};\n    }}\n",
+    },
+}
 
-    def __init__(self, name, kind, command, conf=None, http=0, connects=True, version=None):
+
+class Proxy:
+    """
+    A way to the origin. `http`: port in its block that plain HTTP goes to; `connects`: the load asks by CONNECT;
+    `doors`: what else it can do; `does`: those of them at which it does the whole work, so that it is a rival there.
+    """
+
+    def __init__(self, name, kind, command, conf=None, http=0, connects=True, version=None, doors=(), does=None):
         self.name = name
         self.kind = kind
         self.command = command
@@ -83,14 +113,19 @@ class Proxy:
         self.http = http
         self.connects = connects
         self.version = version
+        self.doors = doors
+        self.does = doors if does is None else does
         self.port = 0
         self.directory = None
         self.process = None
 
-    def address(self, service):
+    def address(self, service, door=""):
         """Where the load connects to."""
         if self.kind == LIMIT and self.command is None:
             return FIRST_ORIGIN + SERVICES.index(service)
+        if door and self.kind != LIMIT:
+            fixed = self.kind == CEILING and door != GATEWAY
+            return self.port + DOOR_PORT[door] + (DOOR_SERVICES.index(service) if fixed else 0)
         if service == "http":
             return self.port + self.http
         return self.port + (0 if self.kind == FORWARD else SERVICES.index(service))
@@ -109,13 +144,15 @@ class Proxy:
                     pass  # it has just ended
         return times
 
+    def _listeners(self, door, services, settings):
+        text = LISTENERS.get(self.conf, {}).get(door, "")
+        first = self.port + DOOR_PORT.get(door, 0)
+        return "".join(
+            text.format(name=name, port=first + i, origin=FIRST_ORIGIN + i, cert=settings["CERT"], sni=settings["NAME"])
+            for i, name in enumerate(services)
+        )
+
     def _values(self, settings):
-        tcp = {
-            "haproxy": "listen tcp_{0}\n    bind 127.0.0.1:{1}\n    mode tcp\n    option tcplog\n"
-            "    server origin 127.0.0.1:{2}\n",
-            "nginx": "    server {{\n        listen 127.0.0.1:{1} reuseport;\n"
-            "        proxy_pass 127.0.0.1:{2};\n    }}\n",
-        }.get(self.conf, "")
         return settings | {
             "PORT": self.port,
             "DIR": self.directory,
@@ -124,9 +161,14 @@ class Proxy:
             "HTTP_ORIGIN": HTTP_ORIGIN,
             "HTTP_PORT": self.port + HTTP_PORT,
             "SNI": "off" if self.name == "certferry-raw" else "match",
-            "TCP_SERVICES": "".join(
-                tcp.format(service, self.port + i, FIRST_ORIGIN + i) for i, service in enumerate(SERVICES)
-            ),
+            "HTTPS_ORIGIN": HTTPS_ORIGIN,
+            "TLS_PORT": self.port + DOOR_PORT[TLS],
+            "GATEWAY_PORT": self.port + DOOR_PORT[GATEWAY],
+            "SNI_PORT": self.port + DOOR_PORT[SNI],
+            "NAMED_PORT": FIRST_ORIGIN + SERVICES.index("source" if self.name == "certferry-down" else "echo"),
+            "TCP_SERVICES": self._listeners("", SERVICES, settings),
+            "DOOR_SERVICES": self._listeners(TLS, DOOR_SERVICES, settings)
+            + self._listeners(SNI, DOOR_SERVICES, settings),
             "PAIRS": [f"{self.port + i}:{FIRST_ORIGIN + i}" for i in range(len(SERVICES))],
         }
 
@@ -217,23 +259,25 @@ def known(build, cores=1):
     squid = ["squid", *(["-N"] if cores == 1 else ["--foreground", "-n", SQUID_SERVICE])]
     certferry = [str(build / "certferry"), "serve", "--conf", "@DIR@"]
     return [
-        Proxy("certferry", FORWARD, certferry, "certferry", version=[certferry[0], "--version"]),
+        Proxy("certferry", FORWARD, certferry, "certferry", version=[certferry[0], "--version"], doors=ALL_DOORS),
         Proxy("certferry-raw", FORWARD, certferry, "certferry"),
+        Proxy("certferry-down", FORWARD, certferry, "certferry", doors=(SNI,)),
         Proxy("squid", FORWARD, [*squid, "-f", "@DIR@/squid.conf"], "squid",
-              version=["squid", "-v"]),
+              version=["squid", "-v"], doors=(TLS,)),
         Proxy("tinyproxy", FORWARD, ["tinyproxy", "-d", "-c", "@DIR@/tinyproxy.conf"], "tinyproxy",
               version=["tinyproxy", "-v"]),
         Proxy("apache2", FORWARD, ["apache2", "-DFOREGROUND", "-f", "@DIR@/apache2.conf"], "apache2",
-              version=["apache2", "-v"]),
+              version=["apache2", "-v"], doors=(TLS,)),
         Proxy("trafficserver", FORWARD, ["traffic_server", "--run-root=@DIR@"], "trafficserver",
-              version=["traffic_server", "-V"]),
+              version=["traffic_server", "-V"], doors=(TLS,)),
         Proxy("privoxy", FORWARD, ["privoxy", "--no-daemon", "@DIR@/config"], "privoxy",
               version=["privoxy", "--version"]),
         Proxy("haproxy", CEILING, ["haproxy", "-db", "-f", "@DIR@/haproxy.cfg"], "haproxy", HTTP_PORT, False,
-              version=["haproxy", "-v"]),
+              version=["haproxy", "-v"], doors=ALL_DOORS, does=(GATEWAY, SNI)),
         Proxy("nginx", CEILING, ["nginx", "-c", "@DIR@/nginx.conf"], "nginx", HTTP_PORT, False,
-              version=["nginx", "-v"]),
-        Proxy("relay", LIMIT, [*relay, *many, "@PAIRS@"], http=SERVICES.index("http"), connects=False),
+              version=["nginx", "-v"], doors=ALL_DOORS, does=(GATEWAY, SNI)),
+        Proxy("relay", LIMIT, [*relay, *many, "@PAIRS@"], http=SERVICES.index("http"), connects=False,
+              doors=(SNI,), does=()),
         Proxy("relay-200", LIMIT, [*relay, "--answer", *many, "@PAIRS@"]),
         Proxy("direct", LIMIT, None, connects=False),
     ]

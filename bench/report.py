@@ -2,7 +2,7 @@
 
 import statistics
 
-from modes import GIGABYTE, IDLE, IDLE_RIVAL_KIB, THROUGHPUT
+from modes import GIGABYTE, IDLE_RIVAL_KIB, THROUGHPUT
 from proxies import CEILING, FORWARD
 
 
@@ -44,7 +44,7 @@ def lowest(mode, results):
 
 def summary(mode, results):
     """Medians of one proxy's rounds in one mode."""
-    if mode is IDLE:
+    if mode.idles():
         return {"kib": statistics.median(map(idle_kib, results))}
     return {
         "cost": statistics.median(cost(mode, r) for r in results),
@@ -56,7 +56,7 @@ def summary(mode, results):
 
 
 def own_name(figures):
-    return "certferry" if "certferry" in figures else "certferry-raw"
+    return next((name for name in ("certferry", "certferry-raw") if name in figures), "certferry-down")
 
 
 def best_rival(figures, proxies, key):
@@ -85,7 +85,7 @@ def mode_table(mode, figures, proxies):
     """Lines: each one's figures, and certferry's cost as a share of its."""
     own = own_name(figures)
     lines = [f"{mode.name}: {mode.title}"]
-    if mode is IDLE:
+    if mode.idles():
         lines.append(f"  {'':15}{'KiB':>9}  certferry / this")
         for p in proxies:
             if p.name in figures:
@@ -124,7 +124,7 @@ def targets_table(figures, modes, proxies):
         own = own_name(got)
         if own not in got:
             continue
-        if mode is IDLE:
+        if mode.idles():
             lines.append(_idle_row(got, proxies))
             continue
         rival = best_rival(got, proxies, "cost")
@@ -145,16 +145,18 @@ def targets_table(figures, modes, proxies):
 
 def readme_table(figures, modes, proxies, head):
     """Markdown lines ready to paste: processor time of all proxies, with date and machine below."""
-    names = [p.name for p in proxies if p.kind in (FORWARD, CEILING) and p.name != "certferry-raw"]
+    names = [p.name for p in proxies if p.kind in (FORWARD, CEILING) and not p.name.startswith("certferry-")]
     lines = [
         f"| processor time (or memory) of | {' | '.join(names)} |",
         "| --- |" + " ---: |" * len(names),
     ]
     for mode in modes:
         got = figures.get(mode.name, {})
+        if "certferry-down" in got:
+            got = got | {"certferry": got["certferry-down"]}
         if "certferry" not in got:
             continue
-        unit, key = ("KiB", "kib") if mode is IDLE else ("s/GB" if mode.per == GIGABYTE else "µs", "cost")
+        unit, key = ("KiB", "kib") if mode.idles() else ("s/GB" if mode.per == GIGABYTE else "µs", "cost")
         cells = [_short(got[name][key]) if name in got else "-" for name in names]
         lines.append(f"| {mode.short}, {unit} | {' | '.join(cells)} |")
     return lines + ["", f"{head['date'][:10]}, {head['machine']}; {head['how']}."]
