@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -11,27 +10,24 @@
 #include "proxy/net/stream_tls.h"
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_offload.h"
+#include "proxy/net/tls_pem.h"
 
 struct tls_client {
     SSL_CTX *ctx;
     struct tls_key *key; /* a reference; NULL: we have no certificate */
 };
 
-/* How many certificates of the text are believed now. */
-static int add_cas(SSL_CTX *ctx, struct span cas)
+/* True: all of the text are believed now. */
+static bool add_cas(SSL_CTX *ctx, struct span text, const char **why)
 {
-    int count = 0;
-    X509 *certificate;
-    BIO *text = BIO_new_mem_buf(cas.ptr, (int)cas.len);
-    if (text == NULL)
-        return 0;
-    while ((certificate = PEM_read_bio_X509(text, NULL, NULL, NULL)) != NULL) {
-        count += X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate);
-        X509_free(certificate);
+    STACK_OF(X509) *cas = tls_pem_certificates(text, why);
+    bool added = cas != NULL;
+    for (int i = 0; added && i < sk_X509_num(cas); i++) {
+        *why = "out of memory";
+        added = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), sk_X509_value(cas, i)) == 1;
     }
-    BIO_free(text);
-    ERR_clear_error();
-    return count;
+    sk_X509_pop_free(cas, X509_free);
+    return added;
 }
 
 static bool set_up(SSL_CTX *ctx)
@@ -56,12 +52,10 @@ struct tls_client *tls_client_create(struct span cas, const char **why)
         return NULL;
     c->ctx = SSL_CTX_new(TLS_client_method());
     bool good = c->ctx != NULL && set_up(c->ctx);
-    if (good && cas.len > 0) {
-        good = add_cas(c->ctx, cas) > 0;
-        *why = "holds no certificate in PEM form";
-    } else if (good) {
+    if (good && cas.len > 0)
+        good = add_cas(c->ctx, cas, why);
+    else if (good)
         good = SSL_CTX_set_default_verify_paths(c->ctx) == 1;
-    }
     if (good)
         return c;
     tls_client_destroy(c);
@@ -78,37 +72,25 @@ void tls_client_destroy(struct tls_client *c)
     free(c);
 }
 
-/* The first certificate of the text, and those behind it; false: there is none, or no memory. */
-static bool read_chain(struct span chain, X509 **own, STACK_OF(X509) * *others)
-{
-    X509 *next = NULL;
-    BIO *text = BIO_new_mem_buf(chain.ptr, (int)chain.len);
-    *own = text != NULL ? PEM_read_bio_X509(text, NULL, NULL, NULL) : NULL;
-    *others = sk_X509_new_null();
-    bool good = *own != NULL && *others != NULL;
-    while (good && (next = PEM_read_bio_X509(text, NULL, NULL, NULL)) != NULL)
-        good = sk_X509_push(*others, next) > 0 || (X509_free(next), false);
-    BIO_free(text);
-    ERR_clear_error();
-    return good;
-}
-
 int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key, char *why,
                     size_t size)
 {
-    X509 *own;
-    STACK_OF(X509) * others;
-    const char *fault = NULL;
-    if (!read_chain(chain, &own, &others))
-        fault = "holds no certificate in PEM form";
-    else if (X509_check_private_key(own, tls_key_pkey(key)) != 1)
+    const char *fault = "";
+    STACK_OF(X509) *others = tls_pem_certificates(chain, &fault);
+    X509 *own = others != NULL ? sk_X509_shift(others) : NULL;
+    bool good = own != NULL;
+    if (good) {
+        good = X509_check_private_key(own, tls_key_pkey(key)) == 1;
         fault = "the key is not the certificate's";
-    else if (SSL_CTX_use_cert_and_key(c->ctx, own, tls_key_pkey(key), others, 1) != 1)
+    }
+    if (good) {
+        good = SSL_CTX_use_cert_and_key(c->ctx, own, tls_key_pkey(key), others, 1) == 1;
         fault = "OpenSSL does not take the certificate";
+    }
     X509_free(own);
     sk_X509_pop_free(others, X509_free);
     ERR_clear_error();
-    if (fault != NULL) {
+    if (!good) {
         (void)snprintf(why, size, "%s", fault);
         return -EINVAL;
     }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -15,6 +14,7 @@
 #include "proxy/net/stream_tls.h"
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_offload.h"
+#include "proxy/net/tls_pem.h"
 #include "proxy/net/tls_provider.h"
 #include "proxy/net/tls_tickets.h"
 
@@ -27,6 +27,7 @@
 
 enum {
     CLIENT_CHAIN_OCTETS = 32 * 1024, /* of a client's Certificate message */
+    TICKET_CHAIN_OCTETS = 4 * 1024,  /* of that, what a ticket repeats; mostly one CA, 600 octets */
     TRUST_OCTETS = 32
 };
 
@@ -127,6 +128,52 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
                  : (int)tls_tickets_open(tickets, name, iv, cipher, mac);
 }
 
+/* ---- what a ticket carries besides the session, with the client's certificate ---- */
+
+struct ticket {
+    int64_t until;                            /* Unix time */
+    unsigned char chain[TICKET_CHAIN_OCTETS]; /* DER, one behind the other */
+};
+
+/*
+ * What the client has sent along with its certificate, so that a resumed connection can be judged
+ * by the CRLs of a later reload as well. Returns the octets; what is too long is left out, and its
+ * client must connect anew then.
+ */
+static size_t write_chain(const SSL *ssl, unsigned char chain[TICKET_CHAIN_OCTETS])
+{
+    STACK_OF(X509) *sent = SSL_get_peer_cert_chain(ssl);
+    unsigned char *at = chain;
+    for (int i = 0; sent != NULL && i < sk_X509_num(sent); i++) {
+        int len = i2d_X509(sk_X509_value(sent, i), NULL);
+        if (len < 0 || len > chain + TICKET_CHAIN_OCTETS - at)
+            break;
+        (void)i2d_X509(sk_X509_value(sent, i), &at);
+    }
+    return (size_t)(at - chain);
+}
+
+/* The same, owned; NULL: none. */
+static STACK_OF(X509) * read_chain(const SSL *ssl)
+{
+    void *data = NULL;
+    size_t len = 0;
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    if (SSL_SESSION_get0_ticket_appdata(SSL_get_session(ssl), &data, &len) != 1)
+        len = 0;
+    size_t head = offsetof(struct ticket, chain);
+    const unsigned char *at = data, *end = at + len;
+    at += len > head ? head : len;
+    while (chain != NULL && at < end) {
+        X509 *next = d2i_X509(NULL, &at, end - at);
+        if (next == NULL || sk_X509_push(chain, next) <= 0) {
+            X509_free(next);
+            break;
+        }
+    }
+    return chain;
+}
+
 /*
  * A ticket carries until when it may be used: the lifetime since the last whole handshake, and no
  * longer than all that was verified then is valid. Whoever resumes with a ticket gets one with the
@@ -138,10 +185,12 @@ static int on_ticket_made(SSL *ssl, void *arg)
     const struct tls_server *t = server_of(ssl);
     if (SSL_session_reused(ssl))
         return 1; /* it carries that already */
-    int64_t until = (int64_t)time(NULL) + (int64_t)(tls_tickets_lifetime_ms(t->tickets) / 1000);
+    struct ticket ticket;
+    ticket.until = (int64_t)time(NULL) + (int64_t)(tls_tickets_lifetime_ms(t->tickets) / 1000);
     if (t->trust != NULL)
-        until = tls_trust_until(t->trust, SSL_get0_verified_chain(ssl), until);
-    return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &until, sizeof until);
+        ticket.until = tls_trust_until(t->trust, SSL_get0_verified_chain(ssl), ticket.until);
+    size_t len = offsetof(struct ticket, chain) + write_chain(ssl, ticket.chain);
+    return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &ticket, len);
 }
 
 static SSL_TICKET_RETURN on_ticket_shown(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
@@ -155,7 +204,7 @@ static SSL_TICKET_RETURN on_ticket_shown(SSL *ssl, SSL_SESSION *session, const u
     (void)arg;
     if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
         return SSL_TICKET_RETURN_IGNORE_RENEW;
-    if (SSL_SESSION_get0_ticket_appdata(session, &data, &len) != 1 || len != sizeof until)
+    if (SSL_SESSION_get0_ticket_appdata(session, &data, &len) != 1 || len < sizeof until)
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     memcpy(&until, data, sizeof until);
     if ((int64_t)time(NULL) >= until)
@@ -217,33 +266,6 @@ static int64_t unix_time(const ASN1_TIME *at)
     return ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
 }
 
-/* The server's own and those that certify it. False: `*why` says what is missing. */
-static bool read_chain(const struct tls_pair *pair, X509 **own, STACK_OF(X509) * *others,
-                       const char **why)
-{
-    BIO *text = BIO_new_mem_buf(pair->chain.ptr, (int)pair->chain.len);
-    *own = NULL;
-    *others = sk_X509_new_null();
-    *why = "out of memory";
-    if (text == NULL || *others == NULL) {
-        BIO_free(text);
-        return false;
-    }
-    *why = "holds no certificate in PEM form";
-    for (;;) {
-        X509 *x = PEM_read_bio_X509(text, NULL, NULL, NULL);
-        if (x == NULL)
-            break;
-        if (*own == NULL)
-            *own = x;
-        else if (sk_X509_push(*others, x) <= 0)
-            X509_free(x);
-    }
-    BIO_free(text);
-    ERR_clear_error();
-    return *own != NULL;
-}
-
 /* The same subject and the same alternative names. */
 static bool same_names(X509 *a, X509 *b)
 {
@@ -290,12 +312,10 @@ static struct group *group_for(struct tls_server *t, const struct tls_server_opt
 static bool add_pair(struct tls_server *t, const struct tls_server_options *o,
                      const struct tls_pair *pair, const char **why)
 {
-    X509 *own = NULL;
-    STACK_OF(X509) *others = NULL;
-    struct group *g = NULL;
+    STACK_OF(X509) *others = tls_pem_certificates(pair->chain, why);
+    X509 *own = others != NULL ? sk_X509_shift(others) : NULL; /* ours is the first of them */
+    struct group *g = own != NULL ? group_for(t, o, own, why) : NULL;
     bool added = false;
-    if (read_chain(pair, &own, &others, why))
-        g = group_for(t, o, own, why);
     if (g != NULL) {
         *why = "the key is not that of the certificate";
         if (EVP_PKEY_eq(X509_get0_pubkey(own), tls_key_pkey(pair->key)) == 1) {
@@ -474,16 +494,24 @@ static bool still_believed(const struct tls_server *t, SSL *ssl, const char **wh
     *why = "no certificate was shown";
     if (shown == NULL)
         return !t->required;
-    return tls_trust_verify(t->trust, shown, SSL_get_peer_cert_chain(ssl), why);
+    STACK_OF(X509) *sent = SSL_get_peer_cert_chain(ssl);
+    STACK_OF(X509) *kept = sent == NULL ? read_chain(ssl) : NULL;
+    bool believed = tls_trust_verify(t->trust, shown, sent != NULL ? sent : kept, why);
+    sk_X509_pop_free(kept, X509_free);
+    return believed;
+}
+
+bool tls_server_has_judged(const struct tls_server *t, const struct stream *s)
+{
+    return server_of(s->layer_state) == t;
 }
 
 bool tls_server_judge(struct tls_server *t, const struct stream *s, const char **why)
 {
     SSL *ssl = s->layer_state;
     struct tls_server *before = server_of(ssl);
-    if (t == before || t->trust == NULL || memcmp(t->trust_id, before->trust_id, TRUST_OCTETS) == 0)
-        return true;
-    if (!still_believed(t, ssl, why))
+    bool same = t->trust == NULL || memcmp(t->trust_id, before->trust_id, TRUST_OCTETS) == 0;
+    if (!same && !still_believed(t, ssl, why))
         return false;
     /* Remembered, so that each of its requests does not cost as much. */
     if (SSL_set_ex_data(ssl, index_of_server, t) == 1) {

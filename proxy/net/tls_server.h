@@ -86,9 +86,12 @@ int tls_server_begin(struct tls_server *t, struct stream *s, const struct netloo
 bool tls_server_identity(const struct stream *s, char identity[TLS_IDENTITY_MAX + 1]);
 
 /*
- * Whether `t`, which may have come with a reload since, believes the client too. False: `*why`
- * (static).
+ * Whether `t`, which may have come with a reload since, believes the client too, who from now on is
+ * named by its rules. False: `*why` (static).
  */
 bool tls_server_judge(struct tls_server *t, const struct stream *s, const char **why);
+
+/* Whether its handshake was with `t`, or `t` has judged it last: nothing is new. */
+bool tls_server_has_judged(const struct tls_server *t, const struct stream *s);
 
 #endif

@@ -1,13 +1,17 @@
 #include "proxy/net/tls_trust.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { CHAIN_DEPTH = 8 /* CAs between a client and the one that is believed */ };
+#include "proxy/net/tls_pem.h"
+
+enum {
+    CHAIN_DEPTH = 8, /* CAs between a client and the one that is believed */
+    LEVEL = 2        /* OpenSSL's: no key of less than 112 bits of security, no SHA-1 */
+};
 
 struct tls_trust {
     X509_STORE *store;
@@ -34,37 +38,34 @@ static bool add_ca(struct tls_trust *t, X509 *ca)
     return true;
 }
 
-static bool add_cas(struct tls_trust *t, struct span cas)
+/* True: all of them. */
+static bool add_cas(struct tls_trust *t, struct span text, const char **why)
 {
-    bool added = false;
-    BIO *text = BIO_new_mem_buf(cas.ptr, (int)cas.len);
-    X509 *ca;
-    while (text != NULL && (ca = PEM_read_bio_X509(text, NULL, NULL, NULL)) != NULL) {
+    STACK_OF(X509) *cas = tls_pem_certificates(text, why);
+    bool added = cas != NULL;
+    for (int i = 0; added && i < sk_X509_num(cas); i++) {
+        X509 *ca = sk_X509_value(cas, i);
+        *why = "out of memory";
         /* OpenSSL reads its extensions when it is first needed: now, while nobody shares it. */
         (void)X509_check_purpose(ca, -1, 0);
-        added = add_ca(t, ca) || added;
-        X509_free(ca);
+        added = add_ca(t, ca);
     }
-    BIO_free(text);
-    ERR_clear_error();
+    sk_X509_pop_free(cas, X509_free);
     return added;
 }
 
-static bool add_crls(struct tls_trust *t, struct span crls)
+static bool add_crls(struct tls_trust *t, struct span text, const char **why)
 {
-    bool added = false;
-    X509_CRL *crl;
-    BIO *text = BIO_new_mem_buf(crls.ptr, (int)crls.len);
-    while (text != NULL && (crl = PEM_read_bio_X509_CRL(text, NULL, NULL, NULL)) != NULL) {
+    STACK_OF(X509_CRL) *crls = tls_pem_crls(text, why);
+    bool added = crls != NULL;
+    for (int i = 0; added && i < sk_X509_CRL_num(crls); i++) {
+        X509_CRL *crl = sk_X509_CRL_value(crls, i);
         int64_t until = unix_time(X509_CRL_get0_nextUpdate(crl));
-        if (X509_STORE_add_crl(t->store, crl) == 1) {
-            t->crl_until = t->crl_until == 0 || until < t->crl_until ? until : t->crl_until;
-            added = true;
-        }
-        X509_CRL_free(crl);
+        *why = "out of memory";
+        added = X509_STORE_add_crl(t->store, crl) == 1;
+        t->crl_until = t->crl_until == 0 || until < t->crl_until ? until : t->crl_until;
     }
-    BIO_free(text);
-    ERR_clear_error();
+    sk_X509_CRL_pop_free(crls, X509_CRL_free);
     return added;
 }
 
@@ -90,15 +91,9 @@ struct tls_trust *tls_trust_create(struct span cas, const struct span *crls, siz
         return NULL;
     t->store = X509_STORE_new();
     t->names = sk_X509_NAME_new_null();
-    bool good = t->store != NULL && t->names != NULL;
-    if (good) {
-        good = add_cas(t, cas);
-        *why = "holds no certificate in PEM form";
-    }
-    for (size_t i = 0; good && i < crl_count; i++) {
-        good = add_crls(t, crls[i]);
-        *why = "holds no CRL in PEM form";
-    }
+    bool good = t->store != NULL && t->names != NULL && add_cas(t, cas, why);
+    for (size_t i = 0; good && i < crl_count; i++)
+        good = add_crls(t, crls[i], why);
     if (!good) {
         tls_trust_destroy(t);
         return NULL;
@@ -125,6 +120,7 @@ void tls_trust_apply(const struct tls_trust *t, SSL_CTX *ctx, bool required)
                        on_verified);
     SSL_CTX_set1_cert_store(ctx, t->store);
     SSL_CTX_set_verify_depth(ctx, CHAIN_DEPTH);
+    SSL_CTX_set_security_level(ctx, LEVEL);
     SSL_CTX_set_client_CA_list(ctx, SSL_dup_CA_list(t->names));
 }
 
@@ -135,7 +131,10 @@ bool tls_trust_verify(const struct tls_trust *t, X509 *certificate, STACK_OF(X50
     *why = "out of memory";
     bool good = at != NULL && X509_STORE_CTX_init(at, t->store, certificate, chain) == 1 &&
                 X509_STORE_CTX_set_default(at, "ssl_client") == 1;
-    if (good) {
+    if (good) { /* by the rules of a handshake */
+        X509_VERIFY_PARAM *rules = X509_STORE_CTX_get0_param(at);
+        X509_VERIFY_PARAM_set_depth(rules, CHAIN_DEPTH);
+        X509_VERIFY_PARAM_set_auth_level(rules, LEVEL);
         X509_STORE_CTX_set_verify_cb(at, on_verified);
         good = X509_verify_cert(at) == 1;
         *why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(at));

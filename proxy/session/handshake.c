@@ -4,6 +4,7 @@
 #include "proxy/session/session_impl.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/net/stream_tls.h"
@@ -55,10 +56,25 @@ static void fail(struct session *s, int error, const char *why)
     session_linger(s);
 }
 
-static void succeed(struct session *s)
+/* As its certificate says, where the keys of the door look for it now. False: out of memory. */
+static bool name_client(struct session *s)
 {
     char identity[TLS_IDENTITY_MAX + 1];
-    if (tls_server_identity(&s->client, identity) && (s->identity = strdup(identity)) == NULL) {
+    if (!tls_server_identity(&s->client, identity) ||
+        (s->identity != NULL && strcmp(s->identity, identity) == 0))
+        return true;
+    char *name = strdup(identity);
+    if (name == NULL)
+        return false;
+    role_leave(s); /* its place was that of the name before */
+    free(s->identity);
+    s->record.identity = s->identity = name;
+    return true;
+}
+
+static void succeed(struct session *s)
+{
+    if (!name_client(s)) {
         session_close(s, OUTCOME_NO_MEMORY);
         return;
     }
@@ -161,8 +177,10 @@ enum outcome handshake_judge(struct session *s)
 {
     const char *why = "";
     struct tls_server *tls = session_door(s)->tls;
-    if (s->client.layer == NULL || tls == NULL || tls_server_judge(tls, &s->client, &why))
+    if (s->client.layer == NULL || tls == NULL || tls_server_has_judged(tls, &s->client))
         return OUTCOME_OK;
+    if (tls_server_judge(tls, &s->client, &why))
+        return name_client(s) ? OUTCOME_OK : OUTCOME_NO_MEMORY;
     s->record.identity = s->identity;
     access_record_text(&s->record.detail, span_of(why));
     return OUTCOME_CLIENT_CERTIFICATE_INVALID;

@@ -311,6 +311,38 @@ def test_open_connection_is_judged_anew(certferry, settings, authority, devices,
     assert (line["identity"], line["detail"], line["status"]) == ("bad", "certificate revoked", 403)
 
 
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_resumed_connection_is_judged_anew(certferry, settings, authority, devices, issuing, crl, version):
+    """What a client has sent along in its whole handshake is known still, though a ticket has none of it."""
+    revoked = issuing.certificate("bad")
+    good, bad = (context(authority, each, version) for each in (issuing.certificate("good"), revoked))
+    proxy = certferry(settings | {"tls.client.crl": crl(devices.crl(), issuing.crl())})
+    sessions = [resume(proxy, tls)[1] for tls in (good, bad)]
+    with DoorClient(proxy, good, session=sessions[0]) as first, DoorClient(proxy, bad, session=sessions[1]) as second:
+        for client in (first, second):
+            assert client.fetch("/healthz", "Host: a").status == 200
+            assert client.sock.session_reused
+        crl(devices.crl(), issuing.crl(revoked))
+        assert "is in force" in proxy.reload({})
+        assert first.fetch("/healthz", "Host: a").status == 200
+        assert second.fetch("/healthz", "Host: a").status == 403
+    assert proxy.wait_log(lambda line: line["status"] == 403)["detail"] == "certificate revoked"
+
+
+def test_open_connection_is_named_anew(certferry, settings, authority, devices):
+    """Roles that are written for other names must not meet the old one."""
+    device = devices.certificate("sensor-1", [x509.DNSName("sensor-1.plant.test")])
+    proxy = certferry(settings)
+    tls = context(authority, device)
+    with DoorClient(proxy, tls) as client:
+        assert client.fetch("/healthz", "Host: a").status == 200
+        assert "is in force" in proxy.reload({"tls.client.identity": "dns"})
+        assert client.fetch("/readyz", "Host: a").status == 200
+        assert client.fetch("/healthz", "Host: a").status == 200
+    proxy.wait_log(lambda _: len(proxy.log()) == 3)
+    assert [line["identity"] for line in proxy.log()] == ["sensor-1", *["sensor-1.plant.test"] * 2]
+
+
 def test_open_connection_without_a_certificate(certferry, settings, authority):
     proxy = certferry(settings | {"tls.client.auth": "optional"})
     with DoorClient(proxy, context(authority)) as client:

@@ -224,6 +224,7 @@ MISTAKES = {
     "missing file": ({"tls.cert": "/nowhere/x.pem"}, r'tls\.cert: "/nowhere/x\.pem": No such file'),
     "key of another": ({"tls.key": "OTHER"}, r"tls\.cert: .*the key is not that of the certificate"),
     "key without key": ({"tls.key": "EMPTY"}, r"tls\.key: .*holds no private key"),
+    "certificate cut": ({"tls.cert": "CUT"}, r"tls\.cert: .*a certificate that cannot be read"),
     "certificate without": ({"tls.cert": "KEY"}, r"tls\.cert: .*holds no certificate"),
     "more keys": ({"tls.key": "KEY,KEY"}, r"tls\.key: names 2 files for the 1 of tls\.cert"),
     "same twice": ({"tls.cert": "CERT,CERT", "tls.key": "KEY,KEY"}, r"tls\.cert: .*same names and the same kind"),
@@ -231,6 +232,7 @@ MISTAKES = {
     "no such cipher": ({"tls.ciphers": "ROT13"}, r"tls\.ciphers: .*names none that may be used"),
     "broken ciphers": ({"tls.ciphers": "RC4:3DES"}, r"tls\.ciphers: .*names none that may be used"),
     "CA that is none": ({"tls.client.ca": "KEY"}, r"tls\.client\.ca: .*holds no certificate"),
+    "CA cut": ({"tls.client.ca": "CUT"}, r"tls\.client\.ca: .*a certificate that cannot be read"),
     "CRL without CA": ({"tls.client.crl": "CERT"}, r"tls\.client\.crl: without tls\.client\.ca"),
     "CRL that is none": ({"tls.client.ca": "CERT", "tls.client.crl": "CERT"}, r"tls\.client\.crl: .*holds no CRL"),
 }
@@ -242,9 +244,11 @@ def test_mistakes_are_told(certferry, settings, certificate, authority, tmp_path
     shutil.copy(certificate.key, tmp_path / "open.key")
     (tmp_path / "open.key").chmod(0o644)
     (tmp_path / "empty.key").touch(mode=0o600)
+    (tmp_path / "cut.pem").write_bytes(certificate.cert.read_bytes() + authority.root.cert.read_bytes()[:300])
     paths = {
         "EMPTY": tmp_path / "empty.key",
         "CERT": certificate.cert,
+        "CUT": tmp_path / "cut.pem",
         "KEY": certificate.key,
         "OTHER": authority.server("other.test").key,
         "OPEN": tmp_path / "open.key",
