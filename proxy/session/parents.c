@@ -272,7 +272,10 @@ bool parents_pick(struct parents_use *u, struct parents *list, uint64_t tried, u
             last_resort = *i;
     }
     *i = last_resort;
-    return last_resort < list->count;
+    if (last_resort == list->count)
+        return false;
+    atomic_store(&list->turn, last_resort + 1); /* a check that errs must not load one of them */
+    return true;
 }
 
 static void avoid(struct parents_use *u, const struct parents *list, size_t i, uint64_t begun_ms,

@@ -42,7 +42,9 @@ bool gateway_field_is_ours(struct span name)
         /* what was asked for: they would lead past the path filter */
         "x-rewrite", "x-host", "x-http-", "x-method", "x-path", "x-prefix", "x-script-name",
         "script-name", "path-info", "request-uri", "x-request-uri", "x-accel-", "x-override",
-        "x-base-"};
+        "x-base-",
+        /* where a CGI program would go with what it asks others itself ("httpoxy") */
+        "proxy"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         if (starts_with(name, starts[i]))
             return true;

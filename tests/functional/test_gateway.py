@@ -303,7 +303,7 @@ def test_paths(gateway, upstream, path):
         (b"CONNECT est.enroll.test:443 HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad-version"),
-        (b"GET est.enroll.test:443/scep/x HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
+        (b"GET est.enroll.test:443/scep/x HTTP/1.1\r\nHost: a\r\n\r\n", "bad-request"),
         (b"GET /scep\\..\\x HTTP/1.1\r\nHost: a\r\n\r\n", "bad-target"),
         (b"TRACE /scep/x HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n", "method-denied"),
         (b"DELETE /scep/x HTTP/1.1\r\nHost: a\r\n\r\n", "method-denied"),

@@ -86,8 +86,10 @@ bool gateway_lets_pass(const struct strict_message *m, const struct stage_option
 {
     bool method =
         strict_is(m->method, "GET") || strict_is(m->method, "HEAD") || strict_is(m->method, "POST");
-    return method && !options->outside && (!options->names || is_our_name(m)) &&
-           strict_count(m, "Host") <= 1 && is_path_of_ours(m->target);
+    static const struct strict_text us = {"1.1 " STAGE_NAME, sizeof "1.1 " STAGE_NAME - 1};
+    return method && !options->outside && !strict_lists(m, "Via", us) &&
+           (!options->names || is_our_name(m)) && strict_count(m, "Host") <= 1 &&
+           is_path_of_ours(m->target);
 }
 
 /* ---- fields ---- */
@@ -271,8 +273,25 @@ static size_t count_seen(const struct session_record *r, const struct strict_mes
     return count;
 }
 
+/* A server may be about to end a kept connection, so an order goes only over its own client's. */
+static void check_company(const struct session_record *r, size_t at)
+{
+    const struct exchange *x = &r->exchange[at], *last = NULL;
+    const struct strict_field *now = strict_find(&x->request, "X-Forwarded-For"), *then = NULL;
+    for (size_t i = 0; i < at; i++) {
+        if (r->exchange[i].end == x->end)
+            last = &r->exchange[i];
+    }
+    if (last == NULL || !is_order(&x->request))
+        return;
+    then = strict_find(&last->request, "X-Forwarded-For");
+    session_must(strict_same(now->value, then->value), "an order on another client's connection");
+}
+
 void gateway_check_repeats(const struct session_record *r)
 {
+    for (size_t i = 0; i < r->exchanges; i++)
+        check_company(r, i);
     for (size_t i = 0; i < r->exchanges; i++) {
         const struct strict_message *m = &r->exchange[i].request;
         size_t dying, seen = count_seen(r, m, &dying), asked = count_asked(r, m);

@@ -20,7 +20,8 @@ bool gateway_same_places(const struct strict_message *out, const struct strict_m
 
 /* A request as it arrived at an upstream. */
 void gateway_check_request(const struct exchange *x);
-/* All of them: none has gone out once more that may have arrived. */
+/* All of them: none has gone out once more that may have arrived, nor an order over a connection
+ * that another client has left. */
 void gateway_check_repeats(const struct session_record *r);
 
 /* Clients of the door that leads to https. */

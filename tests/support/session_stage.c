@@ -628,6 +628,7 @@ static void fill_context(unsigned i)
         .pipes = stage.pipes,
         .facts = &stage.facts,
         .worker = i,
+        .accepted = (uint64_t)i << 32, /* one pool for all: no number is given twice */
         .scratch = stage.scratch,
         .scratch_octets = sizeof stage.scratch,
     };

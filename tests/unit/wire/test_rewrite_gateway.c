@@ -139,7 +139,9 @@ static void test_fields_that_are_ours(void **state)
         "X-Original-URL", "X-Original-Host", "X-Original-URI", "X-Rewrite-URL", "X-Host",
         "X-HTTP-Host-Override", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
         "X-HTTP-DestinationURL", "X-Script-Name", "Script-Name", "Path-Info", "Request-Uri",
-        "X-Accel-Internal", "X-Forwarded-Prefix"};
+        "X-Accel-Internal", "X-Forwarded-Prefix",
+        /* HTTP_PROXY of a CGI program */
+        "Proxy", "Proxy-User"};
     static const char others[] = "_.!#$%&'*+^`|~";
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
