@@ -129,7 +129,7 @@ static bool is_whole(const struct buf *text)
 static const char *describe(int error)
 {
     return error == -EPIPE     ? "its answer broke off"
-           : error == -EAGAIN  ? "no answer in time"
+           : error == -EAGAIN  ? "no answer in time; if it hangs, end it and start as usual"
            : error == -ENOBUFS ? "its answer is too long"
            : error == -EMFILE  ? "more descriptors than this process may have; raise LimitNOFILE"
                                : strerror(-error);

@@ -393,7 +393,7 @@ def test_the_same_hello_while_the_first_is_unanswered(parents, door, origin):
 
 
 def test_the_same_hello_when_the_first_was_given_up(door, origin):
-    """Its client has gone without a word from the host: after timeout.tunnel.halfclosed at the latest it may come again."""
+    """Its client has gone unanswered: after timeout.tunnel.halfclosed at the latest it may come again."""
     server, octets = origin(swallow), hello(NAME)
     proxy = door(server.port, {"timeout.tunnel.halfclosed": "100ms"})
     for number in (1, 2):

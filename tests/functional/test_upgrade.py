@@ -8,44 +8,53 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 
 import pytest
-from support import fleets, programs
+from support import fleets, gateway, programs
 from support.agent import Agent
 from support.certferry import BINARY, PATIENCE, SANITIZER_STATUS, Certferry, NotReady
 from support.daemons import unused_port
 from support.etcd import Etcd
 from support.origins import echo, pages
 from support.raw_http import Client
-from support.tls_door import DoorClient, context, door_settings
+from support.tls_door import DoorClient, context, door_settings, resume
 from support.tunnels import connect, open_tunnel, read_exactly
-from support.upgrades import Load, activated, all_closed, ask_listeners, listening
+from support.upgrades import (
+    TAKEOVER,
+    Load,
+    activated,
+    all_closed,
+    ask_listeners,
+    half_a_successor,
+    listening,
+    open_place,
+    place_settings,
+    played_old_one,
+)
 
 NAME = "ca.enroll.test"
+EST = "/.well-known/est/cacerts"
 ROUNDS = 10
 WORKERS = (2, 4, 1, 3)  # one after the other: more of them than sockets, and fewer
-TAKEOVER = ("--takeover",)
 STRANGER = "daemon"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 
 
 @pytest.fixture
 def place():
-    """A directory in which the service user may make its socket."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="certferry-"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
+    with open_place() as path:
+        yield path
 
 
 @pytest.fixture
 def upgrade_settings(enroll_settings, place):
-    return enroll_settings | {"tunnel.sni": "off", "control.socket": place / "sock", "drain.grace": "1h"}
+    return enroll_settings | place_settings(place)
 
 
 @pytest.fixture
@@ -81,7 +90,11 @@ def assert_gone(proxy):
 
 def assert_refused(port):
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), PATIENCE)
+        connect_to(port)
+
+
+def connect_to(port):
+    return socket.create_connection(("127.0.0.1", port), PATIENCE)
 
 
 def drain(proxy):
@@ -217,29 +230,64 @@ def test_other_doors_and_another_port(start):
     assert fetch(moved).status == 200
 
 
-def test_takeovers_while_clients_shake_hands(start, targets, authority):
+def test_every_kind_of_door_goes_over(start, targets, authority, http_origin):
     """A handshake is over where it has begun; the door's next process has the certificate as well."""
-    door = door_settings(authority.server("localhost", "127.0.0.1"))
+    est = http_origin(pages({EST: b"ok"}), certificate=authority.server(NAME))
+    own = authority.server("localhost", "127.0.0.1")
+    doors = door_settings(own) | gateway.settings(authority, f"https://{NAME}:{est.port}") | gateway.tls_settings(own)
+    doors |= {"gateway.redirect.listen": "127.0.0.1:0"}
+    doors |= {"passthrough.listen": "127.0.0.1:0", "passthrough.port": est.port}
     trust = context(authority)
-    proxies = [start(door)]
+    proxies = [start(doors)]
+    assert set(proxies[0].doors) == {"tls", "gateway", "redirect", "passthrough"}
 
-    def through_the_door():
-        with DoorClient(proxies[0], trust) as client:
-            assert client.fetch(f"http://{NAME}:{targets[1]}/").status == 200
+    def visitor(target, status=200, **how):
+        def visit():
+            with DoorClient(proxies[0], trust, **how) as client:
+                assert client.fetch(target, "Host: localhost").status == status
 
-    with Load(proxies[0], NAME, *targets, more=[through_the_door]) as load:
+        return visit
+
+    def be_redirected():
+        with gateway.DoorClient(proxies[0], "redirect") as client:
+            assert client.fetch(EST, "Host: localhost").status == 308
+
+    visitors = [
+        visitor(f"http://{NAME}:{targets[1]}/"),
+        visitor(EST, door="gateway"),
+        visitor(EST, door="passthrough", name=NAME),
+        be_redirected,
+    ]
+    with Load(proxies[0], NAME, *targets, clients=14, more=visitors) as load:
         for threads in WORKERS:
-            load.wait(50)
-            proxies.append(start(door | {"threads": threads}, args=TAKEOVER))
+            load.wait(70)
+            proxies.append(start(doors | {"threads": threads}, args=TAKEOVER))
             assert proxies[-1].listeners == proxies[0].listeners
-        load.wait(50)
+        load.wait(70)
         for proxy in proxies[:-1]:
             assert_gone(proxy)
     assert load.failures == []
     plain = start(args=TAKEOVER)
     assert_gone(proxies[-1])
-    assert_refused(proxies[0].doors["tls"])
+    for port in proxies[0].doors.values():
+        assert_refused(port)
     assert fetch(plain).status == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_sessions_begin_anew(start, authority, version):
+    """What the old process has promised the new one cannot keep; it is no error, but a whole handshake."""
+    door = door_settings(authority.server("localhost", "127.0.0.1"))
+    tls = context(authority, version=version)
+    old = start(door)
+    _, session = resume(old, tls)
+    resumed, session = resume(old, tls, session)
+    assert resumed
+    new = start(door, args=TAKEOVER)
+    assert_gone(old)
+    resumed, later = resume(new, tls, session)
+    assert not resumed
+    assert resume(new, tls, later)[0]
 
 
 def test_a_socket_does_not_change_its_door(start):
@@ -318,6 +366,78 @@ def test_many_at_once(start, upgrade_settings, targets, tmp_path):
         with proxy:
             assert proxy.stop() == 0
         proxy.release_port()
+
+
+def test_the_new_one_is_killed(start, place, targets):
+    """It has the sockets, and has accepted nothing; nobody who came meanwhile is lost with it."""
+    proxy = start()
+    with Load(proxy, NAME, *targets) as load:
+        with half_a_successor(place / "sock") as half:
+            load.wait(50)
+            half.kill()
+            proxy.wait_event(f"process {half.pid} ended before it had taken over.* we go on")
+        load.wait(50)
+    assert load.failures == []
+    start(args=TAKEOVER)
+    assert_gone(proxy)
+
+
+def test_the_old_one_is_killed(start, place):
+    """It has given its sockets, which are ours now; that it hears no more is told, and no reason to give up."""
+    with listening() as held:
+        port = held.getsockname()[1]
+        waiting = connect_to(port)
+        with played_old_one(place / "sock", b"ok\nproxy\n.\n", held):
+            new = start({"heartbeatport": port}, args=TAKEOVER)
+    new.wait_event("has ended or no longer waits for us")
+    with waiting:
+        waiting.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_exactly(waiting, 12) == b"HTTP/1.1 200"
+    third = start({"heartbeatport": port}, args=TAKEOVER)
+    assert_gone(new)
+    assert fetch(third).status == 200
+
+
+def test_the_old_one_hangs(start):
+    """Nothing can be had from it, and nothing taken; when it wakes it serves on."""
+    proxy = start()
+    proxy.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(NotReady) as caught:
+            start(args=TAKEOVER)
+    finally:
+        proxy.process.send_signal(signal.SIGCONT)
+    assert caught.value.status == 1
+    assert any("takeover: " in line and "no answer in time" in line for line in caught.value.events)
+    proxy.wait_event("ended before it had taken over")
+    assert fetch(proxy).status == 200
+    start(args=TAKEOVER)
+    assert_gone(proxy)
+
+
+def test_more_sockets_than_descriptors(start):
+    """Not one of them may be lost on the way: it goes without any."""
+    proxy = start({"threads": 30})
+    with pytest.raises(NotReady) as caught:
+        start(args=TAKEOVER, within=("prlimit", "--nofile=24:24"))
+    assert any("more descriptors than this process may have; raise LimitNOFILE" in line for line in caught.value.events)
+    assert fetch(proxy).status == 200
+    start(args=TAKEOVER)
+    assert_gone(proxy)
+
+
+def test_another_version(start, place):
+    """An old one that knows of no takeover; one whose doors have names that are not ours yet."""
+    with played_old_one(place / "sock", b"error: unknown command\n.\n"), pytest.raises(NotReady) as caught:
+        start(args=TAKEOVER)
+    assert any("too old to give its sockets away; restart it instead" in line for line in caught.value.events)
+    (place / "sock").unlink()
+    with listening() as ours, listening() as other:
+        port, elsewhere = (sock.getsockname()[1] for sock in (ours, other))
+        with played_old_one(place / "sock", b"ok\nproxy\nquic\n.\n", ours, other):
+            new = start({"heartbeatport": port}, args=TAKEOVER)
+        new.wait_event(rf"inherited socket of 127\.0\.0\.1:{elsewhere} is closed: no key names that address")
+    assert fetch(new).status == 200
 
 
 def test_words_that_are_not_expected(start, place):

@@ -111,6 +111,13 @@ class DoorClient(Client):
         return self.head()
 
 
+def resume(proxy, tls, session=None):
+    """Whether the session was taken up, and the one to come back with."""
+    with DoorClient(proxy, tls, session=session) as client:
+        assert client.fetch("/healthz", "Host: a").status == 200
+        return client.sock.session_reused, client.sock.session
+
+
 def names(*texts):
     return [x509.DNSName(text) for text in texts]
 

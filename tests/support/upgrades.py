@@ -2,16 +2,41 @@
 
 import array
 import contextlib
+import os
+import pathlib
+import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
+from support import programs
 from support.certferry import PATIENCE, ROOT
 from support.raw_http import Client
 from support.tunnels import open_tunnel, read_exactly
 
 WORD = b"the whole way and back"
+
+
+TAKEOVER = ("--takeover",)
+
+
+@contextlib.contextmanager
+def open_place():
+    """A directory in which the service user may make its socket."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="certferry-"))
+    path.chmod(0o777)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def place_settings(place):
+    """Keys of those that take over from each other by the socket there; their tunnels have all the time they want."""
+    return {"tunnel.sni": "off", "control.socket": place / "sock", "drain.grace": "1h"}
 
 
 class Load:
@@ -122,6 +147,44 @@ def ask_listeners(path):
             assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
             fds.frombytes(more)
     return connection, text.decode(), [socket.socket(fileno=fd) for fd in fds]
+
+
+@contextlib.contextmanager
+def played_old_one(path, text, *sockets):
+    """Somebody who listens at `path`, gives the first who asks these sockets, and is killed before it hears more."""
+
+    def give():
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(100) == b"listeners\n"
+            socket.send_fds(connection, [text], [sock.fileno() for sock in sockets])
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=give)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "nobody asked"
+
+
+@contextlib.contextmanager
+def half_a_successor(path):
+    """A process that has got the sockets of who listens at `path`, and never says that it is ready."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        f"from support.upgrades import ask_listeners; kept = ask_listeners({str(path)!r})\n"
+        "print(len(kept[2]), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-B", "-c", script]
+    environment = programs.environment(os.path.dirname(path))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert int(process.stdout.readline()) > 0
+        yield process
+        process.kill()
 
 
 @contextlib.contextmanager
