@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "allowlist/name_index.h"
@@ -130,6 +131,33 @@ const struct role *roles_at(const struct roles *r, size_t i)
 {
     assert(i < r->role_count);
     return &r->list[i].role;
+}
+
+const char *role_rule(const struct role *role, enum outcome why, bool connect,
+                      char out[ROLE_RULE_MAX])
+{
+    const char *key, *other = NULL;
+    unsigned own = ROLE_OWN_HOSTS;
+    if (why == OUTCOME_HOST_DENIED) {
+        key = "allowed.domains";
+        other = "allowed.hosts";
+    } else if (why == OUTCOME_LITERAL_DENIED) {
+        key = "allowed.hosts";
+    } else if (why == OUTCOME_PORT_DENIED) {
+        own = connect ? ROLE_OWN_CONNECT_PORTS : ROLE_OWN_HTTP_PORTS;
+        key = connect ? "allowed.connect.ports" : "allowed.http.ports";
+    } else if (why == OUTCOME_PROTOCOL_DENIED) {
+        own = ROLE_OWN_PROTOCOLS;
+        key = "allowed.protocols";
+    } else {
+        return NULL;
+    }
+    bool has = (role->own & own) != 0;
+    const char *name = has ? role->name : "", *dot = has ? "." : "";
+    (void)snprintf(out, ROLE_RULE_MAX, "%s%s%s%s%s%s%s in %s.properties", name, dot, key,
+                   other != NULL ? " or " : "", other != NULL ? name : "", other != NULL ? dot : "",
+                   other != NULL ? other : "", has ? "roles" : "useproxy");
+    return out;
 }
 
 bool role_name_is_valid(struct span name)

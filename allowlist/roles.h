@@ -24,10 +24,19 @@ enum {
 
 struct roles;
 
+/* Rules that a role has of its own; each other is the general one. */
+enum role_own {
+    ROLE_OWN_HOSTS = 1, /* and domains */
+    ROLE_OWN_CONNECT_PORTS = 2,
+    ROLE_OWN_HTTP_PORTS = 4,
+    ROLE_OWN_PROTOCOLS = 8
+};
+
 struct role {
     char name[ROLE_NAME_MAX + 1]; /* "": that of strangers */
     bool stranger;                /* of identities that no role names: to be refused */
     const struct policy *policy;  /* owned by the roles; it says whether the role only reports */
+    unsigned own;                 /* bits of enum role_own */
     size_t connections_max;       /* at once; 0: no such limit, and so below */
     size_t per_identity_max;
 };
@@ -61,6 +70,16 @@ const struct role *roles_of(const struct roles *r, const char *identity);
 
 /* By name; NULL: none. */
 const struct role *roles_find(const struct roles *r, const char *name);
+
+enum { ROLE_RULE_MAX = 160 };
+
+/*
+ * Where the rule stands that policy_request() refused by, for messages: "sensors.allowed.hosts in
+ * roles.properties". `connect`: it was about a port of CONNECT. Returns `out`; NULL: `why` is not
+ * about a rule that a role may have.
+ */
+const char *role_rule(const struct role *role, enum outcome why, bool connect,
+                      char out[ROLE_RULE_MAX]);
 
 size_t roles_count(const struct roles *r);
 const struct role *roles_at(const struct roles *r, size_t i);

@@ -66,11 +66,21 @@ static const char *where_named(const struct settings *st, const struct role_sett
     return settings_where_role(st, r, (enum roles_file_key)first);
 }
 
+static unsigned own_rules(const struct role_settings *r)
+{
+    bool hosts = r->line[ROLES_FILE_allowed_domains] > 0 || r->line[ROLES_FILE_allowed_hosts] > 0;
+    return (hosts ? ROLE_OWN_HOSTS : 0U) |
+           (r->line[ROLES_FILE_allowed_connect_ports] > 0 ? ROLE_OWN_CONNECT_PORTS : 0U) |
+           (r->line[ROLES_FILE_allowed_http_ports] > 0 ? ROLE_OWN_HTTP_PORTS : 0U) |
+           (r->line[ROLES_FILE_allowed_protocols] > 0 ? ROLE_OWN_PROTOCOLS : 0U);
+}
+
 static void add_role(struct roles *roles, const struct settings *st, const struct role_settings *r,
                      struct settings_errors *e)
 {
     size_t place;
-    struct role role = {.connections_max = (size_t)r->limit_connections,
+    struct role role = {.own = own_rules(r),
+                        .connections_max = (size_t)r->limit_connections,
                         .per_identity_max = (size_t)r->limit_connections_per_identity};
     (void)snprintf(role.name, sizeof role.name, "%s", r->name);
     if (roles_add(roles, &role, snapshot_policy(st, r, e), &place) != 0) {

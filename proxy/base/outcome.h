@@ -229,7 +229,8 @@
       "Try later, or raise limit.connections of the role in roles.properties.")                    \
     X(IDENTITY_LIMIT, "identity-limit", 429, "connection_limit_reached",                           \
       "Too many connections with this client certificate",                                         \
-      "Use fewer connections, or raise limit.connections.per.identity of the role.")               \
+      "Use fewer connections, or raise limit.connections.per.identity of the role in "             \
+      "roles.properties, or limit.identities when that is used up.")                               \
     X(UPSTREAM_LIMIT, "upstream-limit", 503, "connection_limit_reached",                           \
       "Proxy is at limit.upstream.per.host", "Try later or use another proxy of the roster.")      \
     X(QUEUE_FULL, "queue-full", 503, "connection_limit_reached", "Proxy's queue is at queue.max",  \

@@ -4,6 +4,8 @@
  */
 #include "proxy/session/session_impl.h"
 
+#include <stdio.h>
+
 const struct role *session_role(const struct session *s)
 {
     const struct session_options *o = s->ctx->options;
@@ -80,6 +82,25 @@ void role_leave(struct session *s)
 {
     if (s->counted.role != NULL)
         identities_leave(s->ctx->identities, &s->counted);
+}
+
+const char *role_refused_by(const struct session *s, enum outcome why, char text[ROLE_RULE_MAX])
+{
+    const struct role *role = session_role(s);
+    /* As policy_upstream() and policy_request() take it. */
+    bool connect = s->door == DOOR_GATEWAY || s->record.protocol == PROTOCOL_TUNNEL;
+    return role != NULL ? role_rule(role, why, connect, text) : NULL;
+}
+
+void role_note_rule(struct session *s, const char *rule)
+{
+    /* So that the log does not cut the rule off; host and port are fields of their own. */
+    enum { DETAIL_MAX = 255 - ROLE_RULE_MAX - 6 };
+    char text[256];
+    const char *detail = s->record.detail != NULL ? s->record.detail : "";
+    int n = snprintf(text, sizeof text, "%.*s%ssee %s", DETAIL_MAX, detail,
+                     detail[0] != '\0' ? "; " : "", rule);
+    access_record_text(&s->record.detail, (struct span){text, (size_t)n});
 }
 
 struct span role_detail(const struct session *s, enum outcome why, char text[ADDR_TEXT_MAX])

@@ -368,10 +368,12 @@ static void refuse(struct session *s, enum outcome why, struct span detail, bool
     upstream_release(s);
     buf_release(&s->out);
     bool http = speaks_http(s);
+    char rule[ROLE_RULE_MAX];
     keep = keep && http;
     struct refusal r = {
         .outcome = why,
         .detail = span_of(detail.len > 0 && s->record.detail != NULL ? s->record.detail : ""),
+        .rule = role_refused_by(s, why, rule),
         .name = s->ctx->options->name,
         .realm = s->ctx->options->realm,
         .head_only = strcmp(s->record.method, "HEAD") == 0,
@@ -383,6 +385,8 @@ static void refuse(struct session *s, enum outcome why, struct span detail, bool
         session_close(s, OUTCOME_NO_MEMORY);
         return;
     }
+    if (r.rule != NULL)
+        role_note_rule(s, r.rule);
     s->record.active = true;
     s->record.status = http ? outcome_info(why)->status : 0;
     s->record.octets_down += buf_len(&s->out);

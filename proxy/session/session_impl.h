@@ -167,6 +167,13 @@ bool role_enter(struct session *s);
 void role_count(const struct session *s, enum outcome why); /* an exchange has ended so */
 void role_leave(struct session *s);                         /* gives back what is counted */
 
+/*
+ * Of a refusal by the role's rules: where that rule stands, in `text`; else NULL. And the same as
+ * part of the record's detail.
+ */
+const char *role_refused_by(const struct session *s, enum outcome why, char text[ROLE_RULE_MAX]);
+void role_note_rule(struct session *s, const char *rule);
+
 /* What a refusal of the client itself is about. May point into `text`. */
 struct span role_detail(const struct session *s, enum outcome why, char text[ADDR_TEXT_MAX]);
 

@@ -81,21 +81,31 @@ static int add_escaped(struct buf *out, struct span s)
     return rc;
 }
 
+/* A remedy of the table names the general rules; a client may have others. */
+static int add_remedy(struct buf *out, const struct outcome_info *info, const struct refusal *r)
+{
+    if (r->rule != NULL && r->outcome == OUTCOME_LITERAL_DENIED)
+        return buf_printf(out, "\nUse the CA's DNS name; an IP address must be listed in %s.",
+                          r->rule);
+    if (r->rule != NULL)
+        return buf_printf(out, "\nThe operator must add it to %s.", r->rule);
+    return info->remedy != NULL ? buf_printf(out, "\n%s", info->remedy) : 0;
+}
+
 /* What was refused, why, what to do, and who says so. */
-static int add_text(struct buf *out, const struct outcome_info *info, struct span detail,
-                    const char *name)
+static int add_text(struct buf *out, const struct outcome_info *info, const struct refusal *r)
 {
     int rc = buf_printf(out, "%u %s", info->status, info->phrase);
-    if (rc == 0 && detail.len > 0)
+    if (rc == 0 && r->detail.len > 0)
         rc = buf_add_str(out, ": ");
     if (rc == 0)
-        rc = add_escaped(out, detail);
-    if (rc == 0 && info->remedy != NULL)
-        rc = buf_printf(out, "\n%s", info->remedy);
+        rc = add_escaped(out, r->detail);
+    if (rc == 0)
+        rc = add_remedy(out, info, r);
     if (rc == 0)
         rc = buf_add_str(out, "\nSaid by the proxy ");
     if (rc == 0)
-        rc = add_escaped(out, span_of(name));
+        rc = add_escaped(out, span_of(r->name));
     return rc == 0 ? buf_printf(out, " (%s), not by the server.\n", info->token) : rc;
 }
 
@@ -153,7 +163,7 @@ int reply_refusal(struct buf *out, const struct refusal *r)
     struct buf fields;
     buf_init(&text, TEXT_MAX);
     buf_init(&fields, EXTRA_MAX);
-    int rc = add_text(&text, info, r->detail, r->name);
+    int rc = add_text(&text, info, r);
     if (rc == 0)
         rc = add_fields(&fields, info, r);
     if (rc == 0)

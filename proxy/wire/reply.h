@@ -31,6 +31,7 @@ struct refusal {
     enum outcome outcome;
     struct span
         detail; /* what exactly was refused; may be empty; peer input, so it is escaped here */
+    const char *rule;  /* where the rule stands that refused; NULL: where the remedy says so */
     const char *name;  /* ours, in Proxy-Status */
     const char *realm; /* of the password question (407); printable ASCII without '"' and '\\' */
     bool head_only;    /* answer to HEAD */

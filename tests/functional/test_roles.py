@@ -131,6 +131,41 @@ def test_ports_and_protocols(certferry, settings, devices, connect, web, http_or
         assert_refused(proxy, get(client, second), "protocol-denied")
 
 
+@pytest.mark.parametrize(
+    "key, value, target, token, rule",
+    [
+        ("hosts", NAME, "http://{other}:{port}/", "host-denied", "allowed.domains or {role}allowed.hosts"),
+        ("domains", NAME, "http://127.0.0.1:{port}/", "literal-denied", "allowed.hosts"),
+        ("http.ports", "1", "http://{other}:{port}/", "port-denied", "allowed.http.ports"),
+        ("connect.ports", "1", "{other}:{port}", "port-denied", "allowed.connect.ports"),
+        ("protocols", "est", "http://{other}:{port}/", "protocol-denied", "allowed.protocols"),
+    ],
+)
+@pytest.mark.parametrize("own", [True, False])
+def test_refusal_names_the_rule(certferry, settings, devices, connect, web, own, key, value, target, token, rule):
+    """Log and answer say which key of which file it was: the role's own, or the general one that it has."""
+    given = f"allowed.{key}"
+    roles = "sensors.identities=sensor-1\n" + (f"sensors.{given}={value}\n" if own else "")
+    narrow = {"allowed.domains": NAME} if token == "host-denied" else {}
+    proxy = certferry(settings if own else settings | narrow | {given: value}, roles=roles)
+    place = "{}{} in {}.properties".format(*(("sensors.", rule, "roles") if own else ("", rule, "useproxy")))
+    place = place.format(role="sensors." if own else "")
+    target = target.format(other=OTHER, port=web.port)
+    method = "GET" if "/" in target else "CONNECT"
+    with connect(proxy, devices.cn("sensor-1")) as client:
+        client.ask(target, method=method)
+        answer = client.response()
+        line = assert_refused(proxy, answer, token)
+    if not own:  # who has no role hears of the general rules as ever
+        with Client(proxy) as client:
+            client.ask(target, method=method)
+            assert b" in useproxy.properties.\n" in client.response().body
+        assert ";" not in last(proxy, role="", outcome=token)["detail"]
+    asked = target.removeprefix("http://").rstrip("/")
+    assert line["detail"] == f"{asked}; see {place}"
+    assert f": {asked}\n" in answer.body.decode() and f" {place}.\n" in answer.body.decode(), answer.body
+
+
 def test_own_domains_are_all(certferry, settings, devices, connect, web):
     """A role that is given domains has not got the general hosts besides, nor the other way round."""
     roles = f"a.identities=a\na.allowed.domains={OTHER}\nb.identities=b\nb.allowed.hosts=\nc.identities=c\n"
@@ -237,7 +272,8 @@ def test_gateway_has_roles(certferry, settings, authority, devices, connect, htt
         line = last(proxy, door="gateway", identity=identity or "")
         assert (line["role"], line["host"]) == (role, body)
     with connect(proxy, devices.cn("nobody"), "gateway") as client:
-        assert_refused(proxy, client.fetch(path, "Host: localhost"), "host-denied")
+        line = assert_refused(proxy, client.fetch(path, "Host: localhost"), "host-denied")
+        assert line["detail"].endswith("; see nobody.allowed.domains or nobody.allowed.hosts in roles.properties")
     with connect(proxy, devices.cn("stranger"), "gateway") as client:
         assert_refused(proxy, client.fetch(path, "Host: localhost"), "role-unknown")
 

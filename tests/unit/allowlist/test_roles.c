@@ -283,6 +283,7 @@ static void test_clashes(void **state)
     check_clash(r, b, "a.b/*", "a");     /* a.b/c is both */
     check_clash(r, b, "=.b/*", NULL);    /* =.b/c is none: no star takes = */
     check_clash(r, b, "a.c/*", NULL);
+    check_clash(r, b, "abcd*", NULL); /* abcd.b/c is none: no star takes the slash */
     roles_destroy(r);
 }
 
@@ -332,6 +333,51 @@ static void test_role_names(void **state)
         if (role_name_is_valid(span_of(cases[i].name)) != cases[i].valid)
             fail_msg("\"%s\"", cases[i].name);
     }
+}
+
+/* What a refusal names is the role's own rule, where it has one. */
+static void test_rule(void **state)
+{
+    static const struct {
+        unsigned own;
+        enum outcome why;
+        bool connect;
+        const char *rule;
+    } cases[] = {
+        {ROLE_OWN_HOSTS, OUTCOME_HOST_DENIED, true,
+         "a.allowed.domains or a.allowed.hosts in roles.properties"},
+        {~(unsigned)ROLE_OWN_HOSTS, OUTCOME_HOST_DENIED, true,
+         "allowed.domains or allowed.hosts in useproxy.properties"},
+        {ROLE_OWN_HOSTS, OUTCOME_LITERAL_DENIED, true, "a.allowed.hosts in roles.properties"},
+        {0, OUTCOME_LITERAL_DENIED, false, "allowed.hosts in useproxy.properties"},
+        {ROLE_OWN_CONNECT_PORTS, OUTCOME_PORT_DENIED, true,
+         "a.allowed.connect.ports in roles.properties"},
+        {ROLE_OWN_CONNECT_PORTS, OUTCOME_PORT_DENIED, false,
+         "allowed.http.ports in useproxy.properties"},
+        {ROLE_OWN_HTTP_PORTS, OUTCOME_PORT_DENIED, false,
+         "a.allowed.http.ports in roles.properties"},
+        {ROLE_OWN_HTTP_PORTS, OUTCOME_PORT_DENIED, true,
+         "allowed.connect.ports in useproxy.properties"},
+        {ROLE_OWN_PROTOCOLS, OUTCOME_PROTOCOL_DENIED, false,
+         "a.allowed.protocols in roles.properties"},
+        {0, OUTCOME_PROTOCOL_DENIED, false, "allowed.protocols in useproxy.properties"},
+        {~0U, OUTCOME_ADDRESS_DENIED, true, NULL}, /* allowed.networks are nobody's own */
+        {~0U, OUTCOME_ROLE_UNKNOWN, true, NULL},
+    };
+    struct role role = {.name = "a"};
+    char text[ROLE_RULE_MAX];
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        role.own = cases[i].own;
+        const char *rule = role_rule(&role, cases[i].why, cases[i].connect, text);
+        if (cases[i].rule == NULL)
+            assert_null(rule);
+        else
+            assert_string_equal(rule, cases[i].rule);
+    }
+    memset(role.name, 'x', ROLE_NAME_MAX); /* the longest is not cut */
+    assert_string_equal(strstr(role_rule(&role, OUTCOME_HOST_DENIED, true, text), " in "),
+                        " in roles.properties");
 }
 
 /* Many names and patterns, each found and no other. */
@@ -396,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_clashes),
         cmocka_unit_test(test_strangers),
         cmocka_unit_test(test_role_names),
+        cmocka_unit_test(test_rule),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_identities_are_bounded),
     };

@@ -236,6 +236,33 @@ static void test_every_outcome(void **state)
     assert_true(answered > 20);
 }
 
+/* Whoever has rules of his own hears of these, not of the general ones. */
+static void test_rule_of_the_client(void **state)
+{
+    (void)state;
+    static struct head h;
+    struct refusal r = {.outcome = OUTCOME_HOST_DENIED,
+                        .detail = SPAN("a.example:443"),
+                        .rule = "a.allowed.hosts in roles.properties",
+                        .name = "edge1",
+                        .now = EXAMPLE_TIME};
+    struct buf out;
+    buf_init(&out, 8192);
+    assert_int_equal(reply_refusal(&out, &r), 0);
+    struct span text = read_answer(&h, &out, false);
+    assert_true(contains(text, "403 Host not in the allowlist: a.example:443\n"
+                               "The operator must add it to a.allowed.hosts in roles.properties.\n"
+                               "Said by the proxy edge1 (host-denied)"));
+    assert_false(contains(text, "useproxy"));
+    buf_release(&out);
+    r.outcome = OUTCOME_LITERAL_DENIED;
+    assert_int_equal(reply_refusal(&out, &r), 0);
+    text = read_answer(&h, &out, false);
+    assert_true(contains(text, "\nUse the CA's DNS name; an IP address must be listed in "
+                               "a.allowed.hosts in roles.properties.\n"));
+    buf_release(&out);
+}
+
 /* A peer's octets cannot end a line, open a tag of a terminal, or make the answer long. */
 static void test_detail_is_escaped(void **state)
 {
@@ -313,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_outcome),
         cmocka_unit_test(test_kept_question),
         cmocka_unit_test(test_every_outcome),
+        cmocka_unit_test(test_rule_of_the_client),
         cmocka_unit_test(test_detail_is_escaped),
         cmocka_unit_test(test_proxy_status_name),
         cmocka_unit_test(test_no_room),
