@@ -51,12 +51,14 @@ static void check_line(struct identities *ids, const char *line)
     free(text);
 }
 
+/* Those that begin with `with`, line end before it included. Not by strstr(), which under a
+ * sanitizer reads all of the page for each of them. */
 static size_t count_lines(struct identities *ids, const char *with)
 {
     char *text = print(ids);
     size_t n = 0;
-    for (const char *at = text; (at = strstr(at, with)) != NULL; at++)
-        n++;
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
+        n += strncmp(at, with, strlen(with)) == 0;
     free(text);
     return n;
 }
