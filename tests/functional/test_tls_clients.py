@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from support import programs
 from support.client_pki import DAY, NOW, ClientAuthority
 from support.raw_http import metric
-from support.tls_door import DoorClient, context, door_settings, handshake_error
+from support.tls_door import DoorClient, context, door_settings, handshake_error, resume
 
 NAME = "ca.enroll.test"
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -121,6 +121,37 @@ def test_end_entity_is_no_ca(certferry, settings, authority, devices, tmp_path):
     device.own = device._sign(device.name, device.key.public_key(), no_ca, (), NOW - DAY, NOW + DAY, devices)
     detail = refused(certferry(settings), context(authority, device.certificate("x")), "client-certificate-invalid", "")
     assert "CA" in detail
+
+
+def below(authority, directory, levels):
+    """A CA `levels` below it."""
+    for level in range(levels):
+        authority = ClientAuthority(directory / f"below-{level}", f"CA {level}", parent=authority)
+    return authority
+
+
+def test_longest_chain(certferry, settings, authority, devices, tmp_path):
+    proxy = certferry(settings)
+    eighth = below(devices, tmp_path, 8)
+    assert identity_of(proxy, context(authority, eighth.certificate("far"))) == "far"
+    ninth = below(eighth, tmp_path / "more", 1)
+    detail = refused(proxy, context(authority, ninth.certificate("x")), "client-certificate-invalid", "unknown ca")
+    assert detail in ("certificate chain too long", "unable to get local issuer certificate")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_most_that_a_client_may_show(certferry, settings, authority, devices, issuing, version):
+    """32 KiB; what stands there besides its own chain is of no use to us, nor any harm."""
+    proxy = certferry(settings)
+    device = issuing.certificate("device")
+    useless = devices.certificate("useless").cert.read_bytes()
+    octets = len(ssl.PEM_cert_to_DER_cert(useless.decode()))
+    own = device.cert.read_bytes()
+    device.cert.write_bytes(own + useless * (28 * 1024 // octets))
+    assert identity_of(proxy, context(authority, device, version)) == "device"
+    device.cert.write_bytes(own + useless * (33 * 1024 // octets))
+    detail = refused(proxy, context(authority, device, version), "tls-handshake-failed", "")
+    assert detail == "excessive message size"
 
 
 # ---- CRLs ----
@@ -238,12 +269,6 @@ def test_certificate_without_that_name(certferry, settings, authority, devices):
 
 
 # ---- what was believed once ----
-
-
-def resume(proxy, tls, session=None):
-    with DoorClient(proxy, tls, session=session) as client:
-        assert client.fetch("/healthz", "Host: a").status == 200
-        return client.sock.session_reused, client.sock.session
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])

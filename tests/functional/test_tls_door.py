@@ -28,35 +28,16 @@ from support.tls_door import (
     client_hello,
     connect,
     context,
-    door_settings,
     lists,
     names,
+    resume,
     still_serves,
 )
+from support.tls_fixtures import both_kinds, certificate, proxy, settings, tls  # noqa: F401
 from support.tunnels import read_to_end
 
 NAME = "ca.enroll.test"
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-
-
-@pytest.fixture
-def certificate(authority):
-    return authority.server("localhost", "127.0.0.1")
-
-
-@pytest.fixture
-def settings(enroll_settings, certificate):
-    return enroll_settings | door_settings(certificate)
-
-
-@pytest.fixture
-def proxy(certferry, settings):
-    return certferry(settings)
-
-
-@pytest.fixture
-def tls(authority):
-    return context(authority)
 
 
 def curl(home, proxy, authority, *arguments):
@@ -150,13 +131,6 @@ def test_end_of_the_client_reaches_the_origin(certferry, settings, tls, origin, 
 
 
 # ---- certificates ----
-
-
-@pytest.fixture
-def both_kinds(tmp_path):
-    """One name, two kinds of key; and the CA that has certified both."""
-    ca = ClientAuthority(tmp_path / "both", "Server CA")
-    return ca, [ca.certificate("localhost", names("localhost"), kind=kind) for kind in ("ec", "rsa")]
 
 
 def test_certificates_by_server_name(certferry, settings, authority, tls):
@@ -274,6 +248,9 @@ def test_expiry_is_told(certferry, settings, tmp_path):
     assert not [line for line in proxy.events() if str(made["good"].cert) in line]
     until = metric(proxy, f'tls_certificate_not_after_seconds{{door="tls",name="{made["near"].cert}"}}')
     assert until == int((NOW + 20 * hour).timestamp())
+    made["later"] = ca.certificate("later.test", names("later.test"), start=NOW - 200 * hour, end=NOW + 30 * hour)
+    assert "is in force" in proxy.reload(lists(made.values()))
+    proxy.wait_event(f'warning: tls: certificate "{made["later"].cert}" expires on ')
 
 
 # ---- change under way ----
@@ -405,13 +382,6 @@ def test_handshake_over_a_reload(certferry, settings, files, authority, tls):
 # ---- tickets ----
 
 
-def resume(proxy, tls, session=None):
-    """Whether it was resumed, and the session for the next time."""
-    with DoorClient(proxy, tls, session=session) as client:
-        assert client.fetch("/healthz", "Host: a").status == 200
-        return client.sock.session_reused, client.sock.session
-
-
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_resumption_over_workers_and_reloads(certferry, settings, authority, version):
     proxy = certferry(settings | {"threads": "4"})
@@ -513,6 +483,26 @@ def test_limit_of_connections(certferry, settings, tls):
         assert ask(proxy, client_hello()).alert == "internal_error"
         assert client.fetch("/healthz", "Host: a").status == 200
     assert proxy.wait_log(lambda line: line["outcome"] == "connections-limit")["door"] == "tls"
+
+
+def test_handshakes_in_flight_of_one_client(certferry, settings, tls):
+    """They are connections of its address; what is over the limit costs no handshake."""
+    proxy = certferry(settings | {"limit.connections.per.client": "2"})
+    with contextlib.ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(connect(proxy, source="127.0.0.5")).sendall(client_hello()[:-1])
+        while metric(proxy, "admitted_connections") < 3:  # and who asks
+            pass
+        assert ask(proxy, client_hello(), source="127.0.0.5").alert == "access_denied"
+        line = proxy.wait_log(lambda line: line["outcome"] == "client-limit")
+        assert (line["client"], line["door"], line["status"]) == ("127.0.0.5", "tls", 0)
+        with DoorClient(proxy, tls, source="127.0.0.6") as client:
+            assert client.fetch("/healthz", "Host: a").status == 200, "others are not meant"
+        assert not metric(proxy, 'tls_handshakes_total{result="failed",version=""}')
+    while metric(proxy, "admitted_connections") > 1:
+        pass
+    with DoorClient(proxy, tls, source="127.0.0.5") as client:
+        assert client.fetch("/healthz", "Host: a").status == 200
 
 
 # ---- behind a load balancer ----

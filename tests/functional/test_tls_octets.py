@@ -20,36 +20,20 @@ from support.tls_door import (
     client_hello,
     connect,
     context,
-    door_settings,
     extension,
     handshake_error,
     lists,
-    names,
     read_some,
     server_name,
     still_serves,
     vector,
 )
+from support.tls_fixtures import both_kinds, certificate, proxy, settings, tls  # noqa: F401
 from support.tunnels import read_to_end
 
 NAME = "ca.enroll.test"
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 PLAIN_PHRASE = "This port speaks TLS"
-
-
-@pytest.fixture
-def settings(enroll_settings, authority):
-    return enroll_settings | door_settings(authority.server("localhost", "127.0.0.1"))
-
-
-@pytest.fixture
-def proxy(certferry, settings):
-    return certferry(settings)
-
-
-@pytest.fixture
-def tls(authority):
-    return context(authority)
 
 
 # ---- as testssl.sh asks ----
@@ -82,13 +66,6 @@ def test_min_version(certferry, settings, authority, key, version, works):
     if not works:
         assert "PROTOCOL_VERSION" in error
         assert metric(proxy, 'tls_handshakes_total{result="failed",version=""}') == 1
-
-
-@pytest.fixture
-def both_kinds(tmp_path):
-    """One name, two kinds of key; and the CA that has certified both."""
-    ca = ClientAuthority(tmp_path / "both", "Server CA")
-    return ca, [ca.certificate("localhost", names("localhost"), kind=kind) for kind in ("ec", "rsa")]
 
 
 STRONG = {0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA8, 0xCCA9}

@@ -135,6 +135,13 @@ def still_serves(proxy, tls):
         return client.fetch("/healthz", "Host: a").status == 200
 
 
+def resume(proxy, tls, session=None):
+    """Whether it was resumed, and the session for the next time."""
+    with DoorClient(proxy, tls, session=session) as client:
+        assert client.fetch("/healthz", "Host: a").status == 200
+        return client.sock.session_reused, client.sock.session
+
+
 # ---- octets ----
 
 
