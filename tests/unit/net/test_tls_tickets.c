@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "proxy/base/clock.h"
+
 enum { HOUR_MS = 3600 * 1000, TEXT = 32 };
 
 static struct tls_tickets *tickets;
@@ -163,6 +165,19 @@ static void test_no_key_outlives_its_tickets(void **state)
     assert_int_equal(open_ticket(&t), TLS_TICKET_NONE);
 }
 
+/* A ticket that a key made in its last moment lives as long as that of its first. */
+static void test_a_key_lives_as_long_as_its_last_ticket(void **state)
+{
+    struct ticket t;
+    (void)state;
+    tls_tickets_set(tickets, 1, HOUR_MS);
+    seal(&t);
+    uint64_t sealed_ms = clock_ms();
+    while (clock_ms() - sealed_ms < 3)
+        ;
+    assert_int_equal(open_ticket(&t), TLS_TICKET_GOOD);
+}
+
 static void test_reload_keeps_keys(void **state)
 {
     struct ticket t;
@@ -221,6 +236,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rotation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_key_outlives_its_tickets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_key_lives_as_long_as_its_last_ticket, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_reload_keeps_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_switched_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),

@@ -91,6 +91,13 @@ static void test_directories(void **state)
         assert_true(check_answer(&q, 200, (struct span){good, len}, text)); /* a page, at least */
         assert_int_equal(strcmp(text, "ACME directory") == 0, len == sizeof good - 1);
     }
+    for (const char *name = strchr(good, 'n'); name != NULL; name = strstr(name + 1, "new")) {
+        char other[sizeof good];
+        memcpy(other, good, sizeof good);
+        other[name - good] = 'N'; /* one of the three goes by another name */
+        assert_true(check_answer(&q, 200, span_of(other), text));
+        assert_string_not_equal(text, "ACME directory");
+    }
     assert_true(judge(CHECK_ACME_OR_OTHER, 404, SPAN("")));
     assert_true(judge(CHECK_ACME_OR_OTHER, 200, SPAN("[{}]")));
     assert_false(judge(CHECK_ACME_OR_OTHER, 500, SPAN("")));

@@ -91,6 +91,7 @@ static void test_variables(void **state)
         {"own", "1", true, 1},
         {"own", "0", true, 0},
         {"own", "2", true, 1},
+        {"own", "16384", true, 1},
         {"own", "00", true, 0},
         {"own", "", false, 0},
         {"own", "-1", false, 0},

@@ -165,6 +165,47 @@ static void test_begun_anew(void **state)
     put("cert.pem", "another");
     begin(&never); /* a reload has read it */
     assert_false(told());
+    put("cert.pem", "a third");
+    (void)uv_run(&loop, UV_RUN_ONCE); /* seen, and put off */
+    assert_int_equal(changes, 0);
+    begin(&never);
+    assert_false(told());
+}
+
+/* A file's times are those of the kernel's last tick, so one that seems older may be newer. */
+static void test_change_in_the_tick_of_the_reading(void **state)
+{
+    struct stat st;
+    (void)state;
+    assert_int_equal(fstatat(dir, "key.pem", &st, 0), 0);
+    struct timespec since = st.st_ctim;
+    since.tv_nsec += 5 * 1000 * 1000;
+    since.tv_sec += since.tv_nsec / (1000 * 1000 * 1000);
+    since.tv_nsec %= 1000 * 1000 * 1000;
+    begin(&since);
+    assert_true(told());
+    assert_false(told());
+}
+
+static void test_directories_are_closed(void **state)
+{
+    (void)state;
+    int first = dup(dir), second = dup(dir);
+    watch_begin(watch, first, INTERVAL_MS, &never);
+    watch_begin(watch, second, INTERVAL_MS, &never);
+    assert_int_equal(fcntl(first, F_GETFD), -1);
+    assert_true(fcntl(second, F_GETFD) >= 0);
+}
+
+/* More than the tables of keys allow: those that find no room are left to SIGHUP. */
+static void test_files_are_bounded(void **state)
+{
+    (void)state;
+    begin(&never);
+    for (unsigned i = 0; i < 2000; i++)
+        watch_add(watch, "missing.pem");
+    put("cert.pem", "another");
+    assert_true(told());
 }
 
 static void test_switched_off(void **state)
@@ -187,6 +228,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_it_does_not_wait_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(test_change_while_it_was_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_begun_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_change_in_the_tick_of_the_reading, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_directories_are_closed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_files_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_switched_off, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
