@@ -28,6 +28,8 @@ static struct made ca, own;
 static uv_loop_t loop;
 static struct netloop net = {.loop = &loop};
 static struct tls_tickets *tickets;
+static struct span crl;          /* that servers are made with; empty: none */
+static const char *door = "tls"; /* that they are for */
 
 static int setup(void **state)
 {
@@ -61,12 +63,14 @@ static struct tls_server *make(const struct made *of_clients, enum tls_client_au
     assert_non_null(key);
     const struct tls_pair pair = {{chain, chain_len}, key, "own.pem"};
     const struct tls_server_options o = {
-        .door = "tls",
+        .door = door,
         .pair = &pair,
         .pair_count = 1,
         .auth = auth,
         .identity = TLS_IDENTITY_CN,
         .client_ca = {cas, ca_len},
+        .client_crl = &crl,
+        .client_crl_count = crl.len > 0,
         .tls12 = true,
         .ciphers = "",
         .ktls = true,
@@ -235,6 +239,74 @@ static void test_resuming_puts_nothing_off(void **state)
     made_free(&device);
 }
 
+/* Nor does a reload, for those that were looked at before it. */
+static void test_a_longer_lifetime_is_for_later_handshakes(void **state)
+{
+    struct talk k;
+    struct tls_server *t = make(NULL, TLS_CLIENT_NONE);
+    (void)state;
+    open_talk(&k, t, NULL, NULL);
+    assert_int_equal(shake_hands(&k), 0);
+    int64_t before = ticket_until(&k);
+    SSL_SESSION *session = SSL_get1_session(k.client);
+    close_talk(&k);
+    tls_tickets_set(tickets, (uint64_t)20 * HOUR_S * 1000, 0); /* and it gets a new ticket */
+    open_talk(&k, t, NULL, session);
+    assert_int_equal(shake_hands(&k), 0);
+    assert_true(stream_tls_resumed(&k.stream));
+    assert_int_equal(ticket_until(&k), before);
+    close_talk(&k);
+    SSL_SESSION_free(session);
+    tls_server_unref(t);
+}
+
+/* A CRL of the CA, that is good for so long; in PEM. */
+static struct span make_crl(char text[PEM_MAX], long end_s)
+{
+    char *made;
+    X509_CRL *list = X509_CRL_new();
+    ASN1_TIME *at = X509_gmtime_adj(NULL, -DAY_S);
+    assert_int_equal(X509_CRL_set_version(list, X509_CRL_VERSION_2), 1);
+    assert_int_equal(X509_CRL_set_issuer_name(list, X509_get_subject_name(ca.certificate)), 1);
+    assert_int_equal(X509_CRL_set1_lastUpdate(list, at), 1);
+    assert_non_null(X509_gmtime_adj(at, end_s));
+    assert_int_equal(X509_CRL_set1_nextUpdate(list, at), 1);
+    assert_true(X509_CRL_sign(list, ca.key, EVP_sha256()) > 0);
+    BIO *out = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_X509_CRL(out, list), 1);
+    size_t len = (size_t)BIO_get_mem_data(out, &made);
+    assert_true(len < PEM_MAX);
+    memcpy(text, made, len);
+    BIO_free(out);
+    ASN1_TIME_free(at);
+    X509_CRL_free(list);
+    return (struct span){text, len};
+}
+
+/* By which a client is believed that shows a certificate, or may do without. */
+static void test_tickets_end_with_the_crl(void **state)
+{
+    char text[PEM_MAX];
+    int64_t later;
+    struct talk k;
+    struct made device = made_by(&ca, "device", DAY_S);
+    (void)state;
+    crl = make_crl(text, 2 * HOUR_S);
+    struct tls_server *t = make(&ca, TLS_CLIENT_REQUIRED);
+    open_talk(&k, t, &device, NULL);
+    assert_int_equal(shake_hands(&k), 0);
+    assert_about(ticket_until(&k), 2 * HOUR_S);
+    close_talk(&k);
+    assert_true(resumes(t, t, &device, &later));
+    tls_server_unref(t);
+    crl = make_crl(text, -HOUR_S);
+    t = make(&ca, TLS_CLIENT_OPTIONAL);
+    assert_false(resumes(t, t, NULL, &later)); /* it has ended before it began */
+    tls_server_unref(t);
+    crl = (struct span){NULL, 0};
+    made_free(&device);
+}
+
 static void test_other_trust_resumes_nothing(void **state)
 {
     int64_t later;
@@ -248,6 +320,11 @@ static void test_other_trust_resumes_nothing(void **state)
     assert_false(resumes(t, stranger, &device, &later));
     assert_false(resumes(careless, t, NULL, &later));
     assert_false(resumes(t, careless, &device, &later));
+    door = "gateway";
+    struct tls_server *elsewhere = make(&ca, TLS_CLIENT_OPTIONAL);
+    door = "tls";
+    assert_false(resumes(t, elsewhere, &device, &later));
+    tls_server_unref(elsewhere);
     tls_server_unref(t);
     tls_server_unref(strict);
     tls_server_unref(stranger);
@@ -264,6 +341,7 @@ static void test_open_connection_is_judged(void **state)
     struct tls_server *t = make(&ca, TLS_CLIENT_OPTIONAL);
     struct tls_server *same = make(&ca, TLS_CLIENT_REQUIRED);
     struct tls_server *stranger = make(&other, TLS_CLIENT_OPTIONAL);
+    struct tls_server *careless = make(NULL, TLS_CLIENT_NONE);
     (void)state;
     open_talk(&k, t, &device, NULL);
     assert_int_equal(shake_hands(&k), 0);
@@ -272,12 +350,14 @@ static void test_open_connection_is_judged(void **state)
     assert_true(tls_server_judge(same, &k.stream, &why));
     assert_false(tls_server_judge(stranger, &k.stream, &why));
     assert_string_equal(why, "unable to get local issuer certificate");
+    assert_true(tls_server_judge(careless, &k.stream, &why)); /* which asks for none */
     close_talk(&k);
     open_talk(&k, t, NULL, NULL);
     assert_int_equal(shake_hands(&k), 0);
     assert_false(tls_server_judge(same, &k.stream, &why));
     assert_true(tls_server_judge(stranger, &k.stream, &why));
     close_talk(&k);
+    tls_server_unref(careless);
     tls_server_unref(t);
     tls_server_unref(same);
     tls_server_unref(stranger);
@@ -555,6 +635,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_connections_keep_their_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tickets_end_with_what_was_verified, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resuming_puts_nothing_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_longer_lifetime_is_for_later_handshakes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_tickets_end_with_the_crl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_trust_resumes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_connection_is_judged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kernel_gets_plain_octets, setup, teardown),
