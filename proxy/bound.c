@@ -166,11 +166,32 @@ void bound_check(const struct settings *settings, struct settings_errors *errors
     }
 }
 
+/* A socket that we were given may be what is in the way: at another door, or as wide as no key
+ * says. */
+static bool explain_by_inherited(const struct inherit *in, const struct addr *address, char *why,
+                                 size_t size)
+{
+    char text[ADDR_TEXT_MAX];
+    for (size_t i = 0; i < in->count; i++) {
+        const struct inherited *one = &in->item[i];
+        bool named = one->door != DOOR_COUNT;
+        if (!overlap(&one->address, address))
+            continue;
+        (void)snprintf(why, size,
+                       "the socket of %s that we were given%s%s has that port; keep to its address "
+                       "and door, or stop who holds it, and start anew",
+                       addr_print_port(&one->address, text), named ? " for door " : "",
+                       named ? door_name(one->door) : "");
+        return true;
+    }
+    return false;
+}
+
 static void explain(const struct settings *settings, const struct place *place,
-                    const struct addr *address, int error)
+                    const struct addr *address, const struct inherit *inherit, int error)
 {
     char text[ADDR_TEXT_MAX], why[512] = "";
-    if (error == -EADDRINUSE)
+    if (error == -EADDRINUSE && !explain_by_inherited(inherit, address, why, sizeof why))
         (void)port_holder_explain(addr_port(address), why, sizeof why);
     else if (error == -EACCES)
         (void)snprintf(why, sizeof why,
@@ -254,7 +275,7 @@ static bool open_one(struct bound *b, const struct settings *settings, struct pl
                  addr_print_port(&address, text), uv_strerror(rc));
         return true;
     }
-    explain(settings, place, &address, rc);
+    explain(settings, place, &address, inherit, rc);
     return false;
 }
 

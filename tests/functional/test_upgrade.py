@@ -230,6 +230,16 @@ def test_other_doors_and_another_port(start):
     assert fetch(moved).status == 200
 
 
+def test_a_wider_address(start):
+    """The old one has one address of the port, the new one wants all: not both can be had. It says what to do."""
+    first = start()
+    with pytest.raises(NotReady) as caught:
+        start({"heartbeatport": first.port, "listen.addresses": "0.0.0.0"}, args=TAKEOVER)
+    held = f"the socket of 127.0.0.1:{first.port} that we were given for door proxy has that port; keep to its address"
+    assert any(f"cannot listen on 0.0.0.0:{first.port}: " in line and held in line for line in caught.value.events)
+    assert fetch(first).status == 200
+
+
 def test_every_kind_of_door_goes_over(start, targets, authority, http_origin):
     """A handshake is over where it has begun; the door's next process has the certificate as well."""
     est = http_origin(pages({EST: b"ok"}), certificate=authority.server(NAME))
@@ -296,7 +306,8 @@ def test_a_socket_does_not_change_its_door(start):
     port = int(first.listeners[1].rpartition(":")[2])
     with pytest.raises(NotReady) as caught:
         start({"heartbeatport": port}, args=TAKEOVER)
-    assert any(f"cannot listen on 127.0.0.1:{port}" in line for line in caught.value.events)
+    held = f"the socket of 127.0.0.1:{port} that we were given for door passthrough has that port"
+    assert any(f"cannot listen on 127.0.0.1:{port}" in line and held in line for line in caught.value.events)
     assert fetch(first).status == 200
 
 
