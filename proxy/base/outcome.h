@@ -59,7 +59,8 @@
       "Ambiguous length of the request body",                                                      \
       "Send exactly one Content-Length, or Transfer-Encoding: chunked alone.")                     \
     X(BAD_TARGET, "bad-target", 400, "http_request_error", "Malformed request target",             \
-      "Use CONNECT host:port for https and an absolute http:// URL otherwise.")                    \
+      "To a proxy port write CONNECT host:port for https and an absolute http:// URL otherwise, "  \
+      "to a gateway /path.")                                                                       \
     X(BAD_HOST, "bad-host", 400, "http_request_error", "Host is not a valid DNS name or address",  \
       "Use a plain DNS name (letters, digits, hyphens; international names as A-labels).")         \
     X(HTTPS_NEEDS_CONNECT, "https-needs-connect", 400, "http_request_error",                       \
@@ -85,7 +86,9 @@
     X(BODY_MALFORMED, "body-malformed", 400, "http_request_error", "Malformed chunked body",       \
       "Send chunks as RFC 9112 section 7.1 defines them.")                                         \
     X(BODY_TIMEOUT, "body-timeout", 408, "http_request_error",                                     \
-      "Request body stalled longer than timeout.body", "Send the body without long pauses.")       \
+      "Request body stalled longer than timeout.body",                                             \
+      "Send the body without long pauses; at a gateway the operator's limit is "                   \
+      "gateway.timeout.idle.")                                                                     \
     X(BODY_TOO_SLOW, "body-too-slow", 408, "http_request_error",                                   \
       "Request body slower than limit.body.rate",                                                  \
       "Send the body faster, or lower limit.body.rate.")                                           \
@@ -122,12 +125,15 @@
       "No route to the origin", "Check the routes and firewalls of the proxy host.")               \
     X(CONNECT_TIMEOUT, "connect-timeout", 504, "connection_timeout",                               \
       "Origin did not accept within timeout.connect",                                              \
-      "Check the firewall between the proxy host and the CA.")                                     \
+      "Check the firewall between the proxy host and the CA; at a gateway the limit is "           \
+      "gateway.timeout.connect.")                                                                  \
     X(CONNECT_FAILED, "connect-failed", 502, "destination_unavailable",                            \
       "Could not connect to the origin", "The proxy's log has the system's reason.")               \
     /* the origin's answer */                                                                      \
     X(RESPONSE_TIMEOUT, "response-timeout", 504, "http_response_timeout",                          \
-      "Origin sent no response within timeout.response", "The CA is slow or stuck: try later.")    \
+      "Origin sent no response within timeout.response",                                           \
+      "The CA is slow or stuck: try later; at a gateway the operator's limit is "                  \
+      "gateway.timeout.idle.")                                                                     \
     X(RESPONSE_MALFORMED, "response-malformed", 502, "http_protocol_error",                        \
       "Malformed response from the origin",                                                        \
       "The origin does not speak HTTP/1.1 as RFC 9112 defines it.")                                \
@@ -240,7 +246,8 @@
       "Ask for less at once; what waits is served in turn.")                                       \
     X(QUEUE_TIMEOUT, "queue-timeout", 503, "connection_limit_reached",                             \
       "No free connection to the origin within queue.timeout",                                     \
-      "Try later or use another proxy of the roster.")                                             \
+      "Try later or use another proxy of the roster; at a gateway the operator's limits are "      \
+      "gateway.timeout.queue and gateway.limit.connections.")                                      \
     X(MEMORY_LIMIT, "memory-limit", 503, "connection_limit_reached", "Proxy is at limit.memory",   \
       "Try later or use another proxy of the roster.")                                             \
     X(NO_DESCRIPTORS, "no-descriptors", 503, "proxy_internal_error",                               \

@@ -605,7 +605,9 @@ def test_a_slow_upstream_is_not_asked_twice(gateway, origin, upstream, authority
     slow = origin(swallow, certificate=authority.server(NAME))
     other = upstream()
     proxy = gateway(slow.port, other.port, gateway_timeout_idle="500ms")
-    assert_refused(proxy, ask(proxy), "response-timeout")
+    answer = ask(proxy)
+    assert_refused(proxy, answer, "response-timeout")
+    assert b"gateway.timeout.idle" in answer.body, "the key that counts here is named"
     assert other.connections() == []
 
 
