@@ -36,6 +36,8 @@ struct check {
     struct check_question question;
     struct settings *settings;
     struct snapshot *snapshot;
+    const struct role *role;     /* NULL: the general rules */
+    const struct policy *policy; /* of either */
     const struct parent *parent; /* NULL: direct */
     struct resolved found;       /* those that may be dialled */
     struct addr reached;         /* the address that has answered */
@@ -126,14 +128,30 @@ static enum protocol protocol_of(const struct check *c)
     return classify_request(&head, &asked).protocol;
 }
 
+/* What the role's rules refuse. Whether it goes on: the role may only report. */
+static bool refuse_by_role(struct check *c, enum outcome verdict, bool connect)
+{
+    char rule[ROLE_RULE_MAX] = "";
+    const struct outcome_info *info = outcome_info(verdict);
+    bool reports = policy_reports(c->policy);
+    (void)role_rule(c->role, verdict, connect, rule);
+    say(c, "policy", reports ? NOTE : FAIL, 0, "%s (%s)%s %s", info->phrase, info->token,
+        reports ? ", and passes only since the role reports; see" : ": the operator must add it to",
+        rule);
+    return reports;
+}
+
 static bool check_policy(struct check *c)
 {
     enum protocol protocol = protocol_of(c);
-    enum outcome verdict = policy_request(c->snapshot->policy, &c->host, c->port, protocol);
-    if (verdict != OUTCOME_OK)
+    enum outcome verdict = policy_request(c->policy, &c->host, c->port, protocol);
+    if (verdict != OUTCOME_OK && c->role == NULL)
         return fail_outcome(c, "policy", 0, verdict);
-    say(c, "policy", FINE, 0, "%s port %u may be asked for (%s)", c->host.text, (unsigned)c->port,
-        protocol_name(protocol));
+    if (verdict != OUTCOME_OK && !refuse_by_role(c, verdict, protocol == PROTOCOL_TUNNEL))
+        return false;
+    if (verdict == OUTCOME_OK)
+        say(c, "policy", FINE, 0, "%s port %u may be asked for (%s)", c->host.text,
+            (unsigned)c->port, protocol_name(protocol));
     const struct parents *list = c->snapshot->parents;
     if (list != NULL && !parents_pass_by(list, &c->host) && parents_count(list) > 0) {
         c->parent = parents_at(list, 0);
@@ -190,7 +208,7 @@ static bool check_addresses(struct check *c, const struct resolved *all)
     char text[ADDR_TEXT_MAX];
     for (size_t i = 0; i < all->count; i++) {
         const char *why = "";
-        if (policy_address(c->snapshot->policy, &all->address[i], &why) == OUTCOME_OK)
+        if (policy_address(c->policy, &all->address[i], &why) == OUTCOME_OK)
             c->found.address[c->found.count++] = all->address[i];
         else
             say(c, "address", NOTE, 0, "%s is not dialled: %s; see allowed.networks",
@@ -439,6 +457,27 @@ static void check_all(struct check *c)
                  c->failed ? "not reachable as it should be" : "fine");
 }
 
+/* The exit status if there is no such role. */
+static int take_role(struct check *c)
+{
+    const struct roles *roles = c->snapshot->roles;
+    size_t count = roles != NULL ? roles_count(roles) : 0;
+    c->policy = c->snapshot->policy;
+    if (c->options->role == NULL)
+        return 0;
+    c->role = roles != NULL ? roles_find(roles, c->options->role) : NULL;
+    if (c->role != NULL) {
+        c->policy = c->role->policy;
+        return 0;
+    }
+    (void)fprintf(stderr, "certferry check: \"%s\" is no role of roles.properties, which has %s",
+                  c->options->role, count > 0 ? "" : "none");
+    for (size_t i = 0; i < count; i++)
+        (void)fprintf(stderr, "%s%s", i > 0 ? ", " : "", roles_at(roles, i)->name);
+    (void)fputc('\n', stderr);
+    return 2;
+}
+
 static int load(struct check *c)
 {
     struct settings_errors errors = {0};
@@ -450,7 +489,7 @@ static int load(struct check *c)
         (void)close(from.fd);
     if (!good)
         configuration_print_errors(&errors);
-    return good ? 0 : 1;
+    return good ? take_role(c) : 1;
 }
 
 int check_run(const struct check_options *o)

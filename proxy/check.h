@@ -11,11 +11,12 @@
 struct check_options {
     const char *conf_dir;
     const char *url; /* http:// or https:// */
-    const char *ca;  /* PEM file with the roots to believe; NULL: the system's */
+    const char *ca;   /* PEM file with the roots to believe; NULL: the system's */
+    const char *role; /* whose rules; NULL: the general ones */
 };
 
-/* The exit status: 0 every step is fine, 1 one is not, or the configuration has mistakes, 2 `url`
- * or `ca` is none. */
+/* The exit status: 0 every step is fine, 1 one is not, or the configuration has mistakes, 2 `url`,
+ * `ca` or `role` is none. */
 int check_run(const struct check_options *o);
 
 #endif

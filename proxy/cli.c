@@ -10,7 +10,7 @@ static const char usage[] =
     "Usage: certferry [serve] [--conf DIR] [--takeover]\n"
     "                                           run the proxy in the foreground\n"
     "       certferry check-config [--conf DIR]  build the configuration, print every mistake\n"
-    "       certferry check [--conf DIR] [--ca FILE] URL\n"
+    "       certferry check [--conf DIR] [--ca FILE] [--role NAME] URL\n"
     "                                           can this CA be reached from here? Step by step\n"
     "       certferry drain [--conf DIR] [--no-wait]\n"
     "                                           let the running one end in order\n"
@@ -33,6 +33,7 @@ static const char usage[] =
     "              where the agent listens (default: 127.0.0.1:48999)\n"
     "  --takeover  take the sockets of the one that runs, then have it end: no connection is lost\n"
     "  --ca FILE   PEM with the roots to believe for the CA (default: the system's)\n"
+    "  --role NAME judge as for clients that have this role of roles.properties\n"
     "  --no-wait   do not wait until it has ended\n"
     "  --format FORMAT\n"
     "              table (default), json, pac, env (shell variables of the best proxy) or hosts\n"
@@ -105,6 +106,11 @@ static void take_ca(struct cli *cli, const char *value)
     cli->ca = value;
 }
 
+static void take_role(struct cli *cli, const char *value)
+{
+    cli->role = value;
+}
+
 static void take_takeover(struct cli *cli, const char *value)
 {
     (void)value;
@@ -134,6 +140,7 @@ static const struct option {
     {"--conf", OF(CLI_SERVE) | OF(CLI_CHECK_CONFIG) | OF(CLI_CHECK) | OF(CLI_DRAIN) | OF(CLI_AGENT),
      false, take_conf},
     {"--ca", OF(CLI_CHECK), false, take_ca},
+    {"--role", OF(CLI_CHECK), false, take_role},
     {"--listen", OF(CLI_AGENT), false, take_listen},
     {"--format", OF(CLI_PEERS), false, take_format},
     {"--signer", OF(CLI_PEERS), false, take_signer},

@@ -33,6 +33,7 @@ struct cli {
     const char *given_conf;   /* conf_dir, or NULL: no --conf */
     const char *listen;       /* --listen; NULL: not given */
     const char *ca;           /* --ca; NULL: not given */
+    const char *role;         /* --role; NULL: not given */
     char **operand;           /* what follows the command and is no option; of argv */
     size_t operand_count;
 };

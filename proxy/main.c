@@ -31,7 +31,7 @@ static int run(struct cli *cli)
     case CLI_CHECK_CONFIG:
         return configuration_check(cli->conf_dir);
     case CLI_CHECK: {
-        const struct check_options o = {cli->conf_dir, cli->operand[0], cli->ca};
+        const struct check_options o = {cli->conf_dir, cli->operand[0], cli->ca, cli->role};
         return check_run(&o);
     }
     case CLI_DRAIN:

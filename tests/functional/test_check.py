@@ -40,14 +40,15 @@ class Report:
 def run(home, enroll_settings):
     """Factory: run(*arguments, changed settings) -> the finished command, with a configuration of its own."""
 
-    def check(*arguments, **keys):
+    def check(*arguments, roles="", **keys):
         conf = home / "conf"
         conf.mkdir(exist_ok=True)
         changed = {key.replace("_", "."): value for key, value in keys.items()}
         settings = {"allowed.networks": DEFAULTS["allowed.networks"], "timeout.connect": "2s"}
         settings |= enroll_settings | changed
-        for name in ("webserver", "useproxy", "failover", "gateway", "roles"):
+        for name in ("webserver", "useproxy", "failover", "gateway"):
             (conf / f"{name}.properties").write_text("")
+        (conf / "roles.properties").write_text(roles)
         (conf / "useproxy.properties").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         options = programs.sanitizer_options(SANITIZER_STATUS)
         return programs.run(home, BINARY, "check", "--conf", conf, *arguments, timeout=PATIENCE * 3, **options)
@@ -131,6 +132,40 @@ def test_policy(check, est, trust):
     assert "port-denied" in report.says("policy", "FAIL")
     report = check(f"http://{NAME}:{est.port}/", allowed_protocols="scep")
     assert "protocol-denied" in report.says("policy", "FAIL")
+    assert est.connections == 0
+
+
+ROLES = """
+sensors.identities=sensor-*
+sensors.allowed.hosts=other.enroll.test
+tried.identities=tried-*
+tried.allowed.connect.ports=1
+tried.mode=report
+engineers.identities=engineer-*
+"""
+
+
+def test_role(check, est, trust):
+    """The same URL by the rules of each role; what they refuse is told with the key that does."""
+    url = est.url("cacerts", NAME)
+    report = check(*trust, "--role", "sensors", url, roles=ROLES)
+    assert list(report.steps) == ["policy"] and report.status == 1 and est.connections == 0
+    assert "(host-denied): the operator must add it to sensors.allowed.domains or " in report.says("policy", "FAIL")
+    report = check(*trust, "--role=tried", url, roles=ROLES)
+    assert report.status == 0 and report.steps["answer"] == "fine"
+    assert "(port-denied), and passes only since the role reports; see tried.allowed.connect.ports in roles" in report.says(
+        "policy", "note"
+    )
+    for arguments in (("--role", "engineers"), ()):
+        report = check(*trust, *arguments, url, roles=ROLES)
+        assert report.status == 0 and report.steps["policy"] == "fine"
+
+
+@pytest.mark.parametrize("roles, has", [("", "none"), (ROLES, "sensors, tried, engineers")])
+def test_unknown_role(run, est, roles, has):
+    done = run("--role", "sensor", est.url("cacerts", NAME), roles=roles)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.decode() == f'certferry check: "sensor" is no role of roles.properties, which has {has}\n'
     assert est.connections == 0
 
 
