@@ -22,16 +22,22 @@ static enum outcome ask_policy(struct session *s, struct next_hop *hop, const st
     size_t allowed = 0;
     for (size_t i = 0; i < parents_count(hop->list); i++) {
         const struct parent *p = parents_at(hop->list, i);
-        enum outcome o = role_verdict(
-            s, policy_upstream(session_policy(s), &p->host, p->port, r->class.protocol));
+        enum outcome o = policy_upstream(session_policy(s), &p->host, p->port, r->class.protocol);
         if (o != OUTCOME_OK) {
             hop->denied |= UINT64_C(1) << i;
             verdict = o;
         }
         allowed += o == OUTCOME_OK;
     }
+    /* A role that only reports has the same upstreams as if it did not, unless it has none. */
+    if (allowed == 0)
+        verdict = role_verdict(s, verdict);
+    else
+        verdict = OUTCOME_OK;
+    if (allowed == 0 && verdict == OUTCOME_OK)
+        hop->denied = 0;
     hop->tried = hop->denied;
-    return allowed > 0 ? OUTCOME_OK : verdict;
+    return verdict;
 }
 
 /* From here on the record is about the upstream. */

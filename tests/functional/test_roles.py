@@ -362,6 +362,19 @@ def test_report_mode_at_other_doors(certferry, settings, authority, tls_web):
     assert metric(proxy, "role_would_deny_total", role="tried") == 2
 
 
+def test_report_mode_of_the_gateway(certferry, settings, authority, http_origin):
+    """With an upstream that the role may reach, nothing would be refused: so nothing else is asked, and nothing told."""
+    upstreams = {name: http_origin(pages({"/": name.encode()}), certificate=authority.server(name)) for name in (OTHER, NAME)}
+    urls = [f"https://{name}:{server.port}" for name, server in upstreams.items()]
+    more = gateway.settings(authority, *urls, gateway_role="tried", gateway_paths="/**")
+    proxy = certferry(settings | more, roles=f"tried.allowed.hosts={NAME}\ntried.mode=report\n")
+    for _ in range(3):
+        with DoorClient(proxy, "gateway") as client:
+            assert client.fetch("/", "Host: a").body == NAME.encode()
+    proxy.wait_log(lambda _: len(proxy.log()) >= 3)
+    assert {(line["host"], line["would"]) for line in proxy.log()} == {(NAME, "")}
+
+
 def test_check_config_warns_of_report_mode(home, settings):
     conf = home / "conf"
     conf.mkdir()
