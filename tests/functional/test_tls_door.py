@@ -37,6 +37,7 @@ from support.tls_fixtures import both_kinds, certificate, proxy, settings, tls  
 from support.tunnels import read_to_end
 
 NAME = "ca.enroll.test"
+RELEASE = os.environ.get("CERTFERRY_RELEASE_BINARY")
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
@@ -560,6 +561,32 @@ def test_proxy_header_of_a_stranger_is_none(proxy):
         sock.sendall(v1("10.1.2.3") + client_hello())
         assert read_to_end(sock).startswith(b"HTTP/1.1 400 ")
     assert proxy.wait_log(lambda line: line["status"] == 400)["client"] == "127.0.0.1"
+
+
+# ---- what it costs ----
+
+
+def test_idle_tunnel_holds_little(certferry, settings, tls, origin):
+    """Each buffer that OpenSSL reads and writes with has more than 16 KiB: given back once nothing is in it."""
+    if not RELEASE:
+        pytest.skip("a sanitizer's memory is not ours: this needs CERTFERRY_RELEASE_BINARY")
+    changes = {"tunnel.sni": "off", "limit.connections.per.client": "0"}
+    proxy = certferry(settings | changes, binary=RELEASE)
+    server = origin(echo)
+    with contextlib.ExitStack() as held:
+
+        def hold(count):
+            for _ in range(count):
+                client = held.enter_context(DoorClient(proxy, tls))
+                assert client.tunnel(NAME, server.port).status == 200
+                client.send(bytes(4000))
+                client._exactly(4000)
+            return proxy.memory_kib()
+
+        before = hold(50)
+        each = (hold(200) - before) / 200
+    print(f"{each:.1f} KiB each")
+    assert each < 28, "about 16 with OpenSSL 3.0, 23 with 3.5; a buffer that stays is 16 more"
 
 
 # ---- the kernel ----
