@@ -51,7 +51,7 @@ class Devices:
 
     def _make(self, stem, subject, alternatives):
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.utcnow()
+        now = datetime.datetime.now(datetime.timezone.utc)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from support.pki import Certificate
 
 DAY = datetime.timedelta(days=1)
-NOW = datetime.datetime.utcnow()
+NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
 def subject(common_name):

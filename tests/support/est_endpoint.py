@@ -44,7 +44,8 @@ class Endpoint:
         """A certificate in PEM for this x509.CertificateSigningRequest."""
         issuer = x509.load_pem_x509_certificate(self.issuer.root.cert.read_bytes())
         key = serialization.load_pem_private_key(self.issuer.root.key.read_bytes(), None)
-        begins = datetime.datetime.utcnow().replace(microsecond=0) - datetime.timedelta(seconds=self.age)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        begins = now.replace(microsecond=0) - datetime.timedelta(seconds=self.age)
         forced = self.forces_reenroll and shown is not None
         builder = (
             x509.CertificateBuilder()

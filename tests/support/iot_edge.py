@@ -64,11 +64,14 @@ class Identity:
     def lifetime(self):
         """(notBefore, notAfter) in seconds since the epoch."""
         certificate = self.certificate()
-        moments = certificate.not_valid_before, certificate.not_valid_after
-        return tuple((moment - EPOCH).total_seconds() for moment in moments)
+        return tuple(moment_of(certificate, name) for name in ("not_valid_before", "not_valid_after"))
 
 
-EPOCH = datetime.datetime(1970, 1, 1)
+def moment_of(certificate, name):
+    """Debian 12's cryptography knows only times without a zone, of which newer ones warn."""
+    if hasattr(certificate, f"{name}_utc"):
+        return getattr(certificate, f"{name}_utc").timestamp()
+    return getattr(certificate, name).replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
 @dataclass
