@@ -10,7 +10,7 @@
 
 struct check_options {
     const char *conf_dir;
-    const char *url; /* http:// or https:// */
+    const char *url;  /* http:// or https:// */
     const char *ca;   /* PEM file with the roots to believe; NULL: the system's */
     const char *role; /* whose rules; NULL: the general ones */
 };
