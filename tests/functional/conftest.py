@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support.certferry import Certferry  # noqa: E402
+from support.certferry import Certferry, stop_all  # noqa: E402
 from support.dns_server import DnsServer  # noqa: E402
 from support.origins import HttpOrigin, Origin  # noqa: E402
 from support.pki import Authority  # noqa: E402
@@ -27,10 +27,7 @@ def certferry(tmp_path):
         return proxy
 
     yield start
-    for proxy in started:
-        proxy.stop()
-    for proxy in started:
-        proxy.release_port()
+    stop_all(started)
     faults = [proxy.fault() for proxy in started if proxy.fault()]
     assert not faults, "\n".join(faults)
 

@@ -13,7 +13,7 @@ import time
 import pytest
 from support import programs, tunnels
 from support.agent import Agent
-from support.certferry import BINARY, PATIENCE, Certferry, NotReady
+from support.certferry import BINARY, PATIENCE, Certferry, NotReady, stop_all
 from support.enrolling import Device, assert_verifies, curl
 from support.est_server import EstServer
 from support.origins import HttpOrigin, reply
@@ -108,8 +108,7 @@ class Fleet:
         for sensor in self.every:
             if sensor.status is None:
                 sensor.process.send_signal(signal.SIGCONT)
-            sensor.stop()
-            sensor.release_port()
+        stop_all(self.every)
         faults = [sensor.fault() for sensor in self.every if sensor.fault()]
         assert not faults, "\n".join(faults)
 
