@@ -35,6 +35,7 @@ static bool set_up(SSL_CTX *ctx)
     static const unsigned char protocols[] = "\x08http/1.1";
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(ctx, 1); /* a record's head and the rest of it in one receive */
     stream_tls_prepare(ctx);
     /* Who asks for it would have us sign on the loop's thread, as often as he likes. */
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
@@ -96,6 +97,16 @@ int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key
     }
     c->key = tls_key_ref(key);
     return 0;
+}
+
+bool tls_client_certificate(const struct tls_client *c, int64_t *not_before, int64_t *not_after)
+{
+    X509 *own = SSL_CTX_get0_certificate(c->ctx);
+    if (own == NULL)
+        return false;
+    *not_before = tls_pem_time(X509_get0_notBefore(own), 0);
+    *not_after = tls_pem_time(X509_get0_notAfter(own), 0);
+    return true;
 }
 
 bool tls_client_has_device(const struct tls_client *c)

@@ -25,7 +25,7 @@ static void refuse_hello(struct session *s, enum outcome why, enum metrics_hello
 /* As a CONNECT that this client would have sent, without a field of its own. */
 static void seek(struct session *s, const struct hostname *host)
 {
-    const struct head head = {.minor = 1};
+    static const struct head head = {.minor = 1};
     const struct route route = {.kind = ROUTE_TUNNEL,
                                 .host = *host,
                                 .named = true,

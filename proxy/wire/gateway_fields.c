@@ -45,8 +45,9 @@ bool gateway_field_is_ours(struct span name)
         "x-base-",
         /* where a CGI program would go with what it asks others itself ("httpoxy") */
         "proxy"};
+    char first = name.len > 0 ? folded(name.ptr[0]) : '\0';
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
-        if (starts_with(name, starts[i]))
+        if (starts[i][0] == first && starts_with(name, starts[i]))
             return true;
     }
     return false;
