@@ -306,7 +306,7 @@ def root(authority):
 def test_peer_over_tls(certferry, enroll_settings, authority, http_origin, root):
     """https:// members are asked over TLS, and their certificate counts."""
     good = http_origin(pages({"/readyz": b"ready\n"}), certificate=authority.server("localhost", "127.0.0.1"))
-    settings = enroll_settings | QUICK | {"peers": f"https://127.0.0.1:{good.port}"}
+    settings = enroll_settings | QUICK | {"probe.timeout": "30s", "peers": f"https://127.0.0.1:{good.port}"}
     proxy = certferry(settings | {"probe.ca": root})
     proxy.wait_event(rf"peer https://127\.0\.0\.1:{good.port} is up")
     assert "reloaded" in proxy.reload({"probe.ca": ""})
