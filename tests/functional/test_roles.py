@@ -644,6 +644,24 @@ def wait_metric(proxy, value, name, **labels):
         assert time.monotonic() < until, f"{name} {labels} did not become {value}:\n{metrics(proxy)}"
 
 
+LABEL = r'[a-z_]+="((?:[^"\\\n]|\\["\\n])*)"'
+ROW = re.compile(rf"# (?:HELP|TYPE) .*|[a-z_]+(?:\{{{LABEL}(?:,{LABEL})*\}})? [0-9.e+-]+")
+
+
+@pytest.mark.parametrize("identity", ['x",role="admins"} 9', 'x\\', '\\"', '{"a":1}', "\\n", "a,b=c # HELP"])
+def test_hostile_identity_is_one_value(certferry, settings, devices, connect, web, identity):
+    """Whatever stands in a name: one string of the log's JSON, one label of the Prometheus text format."""
+    proxy = certferry(settings)
+    with connect(proxy, devices.cn(identity)) as client:
+        assert get(client, web).status == 200
+    assert last(proxy, door="tls")["identity"] == identity
+    text = metrics(proxy)
+    assert [line for line in text.splitlines() if not ROW.fullmatch(line)] == []
+    escaped = identity.replace("\\", "\\\\").replace('"', '\\"')
+    assert metric(proxy, "identity_connections_total", identity=escaped, role="") == 1
+    assert text.count("certferry_identity_connections_total{") == 1
+
+
 def test_metrics_are_bounded(certferry, settings, devices, connect, web):
     """However many names come, only limit.identities of them are listed; the roles know of all."""
     roles = "sensors.identities=sensor-*\n"
