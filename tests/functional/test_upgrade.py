@@ -726,7 +726,9 @@ def test_descriptors_that_are_no_listeners(start, place):
         both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         both.bind(("::", 0))
         both.listen()
-        proxy = start(**activated(*(("proxy", one) for one in (plain, udp, unix, file, both))))
+        server = stack.enter_context(listening())
+        talking = stack.enter_context(connect_to(server.getsockname()[1]))
+        proxy = start(**activated(*(("proxy", one) for one in (plain, udp, unix, file, both, talking))))
         told = [line for line in proxy.events() if "is not used: " in line]
         assert [line.rpartition("is not used: ")[2].split(";")[0] for line in told] == [
             "it does not listen",
@@ -734,6 +736,7 @@ def test_descriptors_that_are_no_listeners(start, place):
             "it is no TCP socket",
             "it is no socket",
             "it takes IPv4 as well",
+            "it does not listen",
         ]
         assert fetch(proxy).status == 200
 
