@@ -55,7 +55,7 @@ static void put_in_force(struct server *sv, struct snapshot *snapshot)
     (void)resolver_reload(sv->net.resolver, &snapshot->resolver);
     snapshot_unref(sv->snapshot);
     sv->snapshot = snapshot;
-    snapshot_tls_warn(snapshot->session.door, (int64_t)time(NULL));
+    snapshot_tls_warn(snapshot->session.door, &snapshot->gateway.shown, (int64_t)time(NULL));
 }
 
 static void tell_mistakes(const char *what, struct settings_errors *errors)
@@ -83,8 +83,8 @@ void server_tell_doubts(const struct server *sv)
     const char *doubt = snapshot_gateway_doubt(sv->settings);
     tell_reporting(sv);
     if (doubt != NULL)
-        log_line(LOG_WARNING, "warning: %s: %s",
-                 settings_where(sv->settings, SNAPSHOT_GATEWAY_DOUBTFUL), doubt);
+        log_line(LOG_WARNING, "%s: %s", settings_where(sv->settings, SNAPSHOT_GATEWAY_DOUBTFUL),
+                 doubt);
 }
 
 static void reloaded(struct server *sv, struct server_build *b)

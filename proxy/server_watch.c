@@ -11,7 +11,8 @@
 static void on_day(void *arg)
 {
     struct server *sv = arg;
-    snapshot_tls_warn(sv->snapshot->session.door, (int64_t)time(NULL));
+    const struct snapshot *s = sv->snapshot;
+    snapshot_tls_warn(s->session.door, &s->gateway.shown, (int64_t)time(NULL));
 }
 
 static void on_change(void *arg)

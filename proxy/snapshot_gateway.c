@@ -231,7 +231,17 @@ static void check_host(const struct settings *st, struct settings_errors *e)
                        "\"%s\" is no host or host:port", text);
 }
 
-static struct parents *create_list(const struct settings *st, int dir, struct settings_errors *e)
+/* Until when upstreams believe us. Without memory for its name nothing is told of it. */
+static void note_certificate(struct snapshot_gateway *g, const struct tls_client *tls,
+                             const struct settings *st)
+{
+    struct tls_server_certificate *c = &g->shown;
+    if (tls != NULL && tls_client_certificate(tls, &c->not_before, &c->not_after))
+        c->name = strdup(st->gateway_upstream_cert);
+}
+
+static struct parents *create_list(struct snapshot_gateway *g, const struct settings *st, int dir,
+                                   struct settings_errors *e)
 {
     struct parents_options o = {
         .origins = true,
@@ -241,6 +251,7 @@ static struct parents *create_list(const struct settings *st, int dir, struct se
         .retry_max_ms = st->upstream_retry_max,
         .tls = create_tls(st, dir, e),
     };
+    note_certificate(g, o.tls, st);
     struct parents *list = parents_create(&o);
     if (list == NULL)
         tls_client_destroy(o.tls);
@@ -274,7 +285,7 @@ void snapshot_gateway(struct snapshot_gateway *g, struct session_options *sessio
     check_host(settings, errors);
     bool good = build_options(&g->options, settings, errors);
     if (settings->gateway_upstreams.count > 0) {
-        g->upstreams = create_list(settings, dir, errors);
+        g->upstreams = create_list(g, settings, dir, errors);
         good = good && g->upstreams != NULL;
     } else if (door) {
         settings_error(errors, settings_where(settings, "gateway.listen"),
@@ -293,6 +304,7 @@ void snapshot_gateway_release(struct snapshot_gateway *g)
     free(g->options.names);
     free(g->options.forwarded_except);
     parents_unref(g->upstreams);
+    free(g->shown.name);
     *g = (struct snapshot_gateway){.upstreams = NULL};
 }
 

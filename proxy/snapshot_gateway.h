@@ -6,6 +6,7 @@
 #ifndef CERTFERRY_SNAPSHOT_GATEWAY_H
 #define CERTFERRY_SNAPSHOT_GATEWAY_H
 
+#include "proxy/net/tls_server.h"
 #include "proxy/session/session.h"
 
 struct settings;
@@ -14,8 +15,9 @@ struct settings_errors;
 /* Of a snapshot; all zero: no gateway. */
 struct snapshot_gateway {
     struct gateway_options options;
-    struct parents *upstreams; /* counted; NULL: none */
-    uint64_t check_ms;         /* gateway.check.interval */
+    struct parents *upstreams;           /* counted; NULL: none */
+    uint64_t check_ms;                   /* gateway.check.interval */
+    struct tls_server_certificate shown; /* gateway.upstream.cert, its name owned; NULL: none */
 };
 
 /*

@@ -24,6 +24,9 @@ enum {
     WARN_DAYS = 14
 };
 
+/* What upstreams see of us is no door's, but its end is told beside theirs. */
+#define UPSTREAM "gateway.upstream"
+
 /* One door's keys. */
 struct keys {
     const char *prefix;
@@ -300,20 +303,27 @@ static void warn(const char *door, const char *what, const char *name, int64_t u
              until <= now ? "has expired on" : "expires on", when);
 }
 
-void snapshot_tls_warn(const struct door_options doors[DOOR_COUNT], int64_t now)
+static void warn_of_one(const char *door, const struct tls_server_certificate *c, int64_t now)
 {
+    if (is_near(c->not_before, c->not_after, now))
+        warn(door, "certificate", c->name, c->not_after, now);
+    else if (c->not_before > now)
+        log_line(LOG_WARNING, "%s: certificate \"%s\" is not valid yet", door, c->name);
+}
+
+void snapshot_tls_warn(const struct door_options doors[DOOR_COUNT],
+                       const struct tls_server_certificate *shown, int64_t now)
+{
+    if (shown->name != NULL)
+        warn_of_one(UPSTREAM, shown, now);
     for (size_t k = 0; k < DOOR_COUNT; k++) {
         const struct tls_server_certificate *c;
         const char *door = door_name((enum door_kind)k);
         if (doors[k].tls == NULL)
             continue;
         size_t count = tls_server_certificates(doors[k].tls, &c);
-        for (size_t i = 0; i < count; i++) {
-            if (is_near(c[i].not_before, c[i].not_after, now))
-                warn(door, "certificate", c[i].name, c[i].not_after, now);
-            else if (c[i].not_before > now)
-                log_line(LOG_WARNING, "%s: certificate \"%s\" is not valid yet", door, c[i].name);
-        }
+        for (size_t i = 0; i < count; i++)
+            warn_of_one(door, &c[i], now);
         int64_t crl_until = tls_server_crl_until(doors[k].tls);
         if (crl_until != 0 && crl_until <= now)
             warn(door, "a CRL, without which no client certificate is believed,", "", crl_until,
@@ -329,7 +339,8 @@ static int print_one(struct buf *out, const char *door, const struct tls_server_
     return rc == 0 ? buf_printf(out, "} %" PRId64 "\n", c->not_after) : rc;
 }
 
-int snapshot_tls_print(struct buf *out, const struct door_options doors[DOOR_COUNT])
+int snapshot_tls_print(struct buf *out, const struct door_options doors[DOOR_COUNT],
+                       const struct tls_server_certificate *shown)
 {
     int rc = buf_add_str(out, "# HELP certferry_tls_certificate_not_after_seconds Until when our "
                               "certificates are good, Unix time.\n"
@@ -340,6 +351,8 @@ int snapshot_tls_print(struct buf *out, const struct door_options doors[DOOR_COU
         for (size_t i = 0; i < count && rc == 0; i++)
             rc = print_one(out, door_name((enum door_kind)k), &c[i]);
     }
+    if (rc == 0 && shown->name != NULL)
+        rc = print_one(out, UPSTREAM, shown);
     if (rc == 0)
         rc = buf_add_str(out, "# HELP certferry_tls_crl_next_update_seconds When the first CRL of "
                               "clients is too old, Unix time.\n"

@@ -11,6 +11,7 @@
 
 struct settings;
 struct settings_errors;
+struct tls_server_certificate;
 struct tls_tickets;
 
 /*
@@ -33,10 +34,13 @@ void snapshot_tls_files(const struct settings *settings,
 /* Whether a door asks the kernel for TLS of its own. */
 bool snapshot_tls_wants_kernel(const struct settings *settings);
 
-/* Tells in the log which certificates and CRLs are about to expire, or have. */
-void snapshot_tls_warn(const struct door_options doors[DOOR_COUNT], int64_t now);
+/* Tells in the log which certificates and CRLs are about to expire, or have. `shown` is what the
+ * gateway's upstreams see (without a name: nothing). */
+void snapshot_tls_warn(const struct door_options doors[DOOR_COUNT],
+                       const struct tls_server_certificate *shown, int64_t now);
 
 /* The same times for the metrics. 0, -ENOBUFS or -ENOMEM. Any thread. */
-int snapshot_tls_print(struct buf *out, const struct door_options doors[DOOR_COUNT]);
+int snapshot_tls_print(struct buf *out, const struct door_options doors[DOOR_COUNT],
+                       const struct tls_server_certificate *shown);
 
 #endif

@@ -120,7 +120,7 @@ static int tell_metrics(void *arg, struct buf *out)
     if (rc == 0)
         rc = snapshot_print_limits(out, w->snapshot, admission_total(w->shared->admission));
     if (rc == 0)
-        rc = snapshot_tls_print(out, w->snapshot->session.door);
+        rc = snapshot_tls_print(out, w->snapshot->session.door, &w->snapshot->gateway.shown);
     if (rc == 0)
         rc = tls_threads_print(out);
     if (rc == 0)

@@ -99,6 +99,16 @@ int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key
     return 0;
 }
 
+bool tls_client_certificate(const struct tls_client *c, int64_t *not_before, int64_t *not_after)
+{
+    X509 *own = SSL_CTX_get0_certificate(c->ctx);
+    if (own == NULL)
+        return false;
+    *not_before = tls_pem_time(X509_get0_notBefore(own), 0);
+    *not_after = tls_pem_time(X509_get0_notAfter(own), 0);
+    return true;
+}
+
 bool tls_client_has_device(const struct tls_client *c)
 {
     return c->key != NULL && tls_key_provider(c->key) != NULL;

@@ -9,6 +9,7 @@
 #define CERTFERRY_NET_TLS_CLIENT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "proxy/base/addr.h"
 #include "proxy/net/stream.h"
@@ -29,6 +30,9 @@ void tls_client_destroy(struct tls_client *c);
  * key (a reference is taken). 0; -EINVAL with a reason in `why`. */
 int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key, char *why,
                     size_t size);
+
+/* From and until when (Unix time) that certificate is good. False: we show none. */
+bool tls_client_certificate(const struct tls_client *c, int64_t *not_before, int64_t *not_after);
 
 /* Whether that key is in a device, so that handshakes need a mailbox. */
 bool tls_client_has_device(const struct tls_client *c);

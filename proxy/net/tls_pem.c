@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdbool.h>
+#include <time.h>
 
 static BIO *open_text(struct span text)
 {
@@ -61,4 +62,10 @@ STACK_OF(X509_CRL) * tls_pem_crls(struct span text, const char **why)
         return list;
     sk_X509_CRL_pop_free(list, X509_CRL_free);
     return NULL;
+}
+
+int64_t tls_pem_time(const ASN1_TIME *at, int64_t otherwise)
+{
+    struct tm tm;
+    return at != NULL && ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) : otherwise;
 }

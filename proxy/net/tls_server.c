@@ -260,12 +260,6 @@ static bool set_up(SSL_CTX *ctx, const struct tls_server_options *o)
            SSL_CTX_set_max_early_data(ctx, 0) == 1; /* it could be played again */
 }
 
-static int64_t unix_time(const ASN1_TIME *at)
-{
-    struct tm tm;
-    return ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
-}
-
 /* The same subject and the same alternative names. */
 static bool same_names(X509 *a, X509 *b)
 {
@@ -317,7 +311,7 @@ static bool add_pair(struct tls_server *t, const struct tls_server_options *o,
     struct group *g = own != NULL ? group_for(t, o, own, why) : NULL;
     bool added = false;
     if (g != NULL) {
-        *why = "the key is not that of the certificate";
+        *why = "the key is not that of the certificate, which is the first of its file";
         if (EVP_PKEY_eq(X509_get0_pubkey(own), tls_key_pkey(pair->key)) == 1) {
             added = SSL_CTX_use_cert_and_key(g->ctx, own, tls_key_pkey(pair->key), others, 0) == 1;
             *why = ERR_reason_error_string(ERR_peek_last_error());
@@ -327,8 +321,8 @@ static bool add_pair(struct tls_server *t, const struct tls_server_options *o,
         g->first = SSL_CTX_get0_certificate(g->ctx);
     if (added)
         t->certificate[t->certificate_count++] =
-            (struct tls_server_certificate){strdup(pair->name), unix_time(X509_get0_notBefore(own)),
-                                            unix_time(X509_get0_notAfter(own))};
+            (struct tls_server_certificate){strdup(pair->name), tls_pem_time(X509_get0_notBefore(own), 0),
+                                            tls_pem_time(X509_get0_notAfter(own), 0)};
     if (added && t->provider == NULL && tls_key_provider(pair->key) != NULL)
         t->provider = tls_provider_ref(tls_key_provider(pair->key));
     X509_free(own);

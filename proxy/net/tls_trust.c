@@ -4,7 +4,6 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "proxy/net/tls_pem.h"
 
@@ -18,12 +17,6 @@ struct tls_trust {
     STACK_OF(X509_NAME) * names; /* of the CAs, for clients to choose by */
     int64_t crl_until;           /* 0: there are no CRLs */
 };
-
-static int64_t unix_time(const ASN1_TIME *at)
-{
-    struct tm tm;
-    return at != NULL && ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) : INT64_MAX;
-}
 
 /* ---- making ---- */
 
@@ -60,7 +53,7 @@ static bool add_crls(struct tls_trust *t, struct span text, const char **why)
     bool added = crls != NULL;
     for (int i = 0; added && i < sk_X509_CRL_num(crls); i++) {
         X509_CRL *crl = sk_X509_CRL_value(crls, i);
-        int64_t until = unix_time(X509_CRL_get0_nextUpdate(crl));
+        int64_t until = tls_pem_time(X509_CRL_get0_nextUpdate(crl), INT64_MAX);
         *why = "out of memory";
         added = X509_STORE_add_crl(t->store, crl) == 1;
         t->crl_until = t->crl_until == 0 || until < t->crl_until ? until : t->crl_until;
@@ -151,7 +144,7 @@ int64_t tls_trust_until(const struct tls_trust *t, const STACK_OF(X509) * chain,
     if (t->crl_until != 0 && t->crl_until < until)
         until = t->crl_until;
     for (int i = 0; chain != NULL && i < sk_X509_num(chain); i++) {
-        int64_t end = unix_time(X509_get0_notAfter(sk_X509_value(chain, i)));
+        int64_t end = tls_pem_time(X509_get0_notAfter(sk_X509_value(chain, i)), INT64_MAX);
         until = end < until ? end : until;
     }
     return until;

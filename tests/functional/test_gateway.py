@@ -15,6 +15,7 @@ import warnings
 import pytest
 from support import pki, programs
 from support.certferry import BINARY, PATIENCE, ROOT, SANITIZER_STATUS, NotReady
+from support.client_pki import DAY, NOW, ClientAuthority
 from support.daemons import CmpServer, ScepDaemon, unused_port
 from support.enrolling import Device, assert_verifies
 from support.est_server import EstServer
@@ -921,6 +922,18 @@ def test_our_own_certificate_for_the_upstream(gateway, http_origin, authority):
     assert server.connections()[0].sock.getpeercert(True) == ours.der()
     assert "reloaded" in proxy.reload({"gateway.upstream.cert": "", "gateway.upstream.key": "", "gateway.retries": "0"})
     assert ask(proxy).status == 502
+
+
+def test_expiry_of_our_own_certificate_for_the_upstream_is_told(gateway, tmp_path):
+    """At the start and at a reload: nobody would get in behind it."""
+    ca = ClientAuthority(tmp_path / "ca", "Upstream CA")
+    near, over = ca.certificate("near", end=NOW + DAY / 8), ca.certificate("over", end=NOW - DAY / 8)
+    proxy = gateway(443, gateway_upstream_cert=near.cert, gateway_upstream_key=near.key)
+    proxy.wait_event(f'warning: gateway.upstream: certificate "{near.cert}" expires on ')
+    until = metric(proxy, f'tls_certificate_not_after_seconds{{door="gateway.upstream",name="{near.cert}"}}')
+    assert until == int((NOW + DAY / 8).timestamp())
+    assert "is in force" in proxy.reload({"gateway.upstream.cert": over.cert, "gateway.upstream.key": over.key})
+    proxy.wait_event(f'warning: gateway.upstream: certificate "{over.cert}" has expired on ')
 
 
 @pytest.mark.parametrize(
