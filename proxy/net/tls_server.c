@@ -320,9 +320,9 @@ static bool add_pair(struct tls_server *t, const struct tls_server_options *o,
     if (added && g->first == NULL)
         g->first = SSL_CTX_get0_certificate(g->ctx);
     if (added)
-        t->certificate[t->certificate_count++] =
-            (struct tls_server_certificate){strdup(pair->name), tls_pem_time(X509_get0_notBefore(own), 0),
-                                            tls_pem_time(X509_get0_notAfter(own), 0)};
+        t->certificate[t->certificate_count++] = (struct tls_server_certificate){
+            strdup(pair->name), tls_pem_time(X509_get0_notBefore(own), 0),
+            tls_pem_time(X509_get0_notAfter(own), 0)};
     if (added && t->provider == NULL && tls_key_provider(pair->key) != NULL)
         t->provider = tls_provider_ref(tls_key_provider(pair->key));
     X509_free(own);
