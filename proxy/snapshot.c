@@ -14,6 +14,7 @@
 #include "conf/settings.h"
 #include "proxy/snapshot_doors.h"
 #include "proxy/snapshot_file.h"
+#include "proxy/snapshot_key.h"
 #include "proxy/snapshot_policy.h"
 #include "proxy/snapshot_roles.h"
 #include "proxy/snapshot_tls.h"
@@ -311,6 +312,7 @@ struct snapshot *snapshot_build(const struct settings *settings, int dir, struct
     struct snapshot *s = calloc(1, sizeof *s);
     if (s != NULL) {
         atomic_init(&s->refs, 1);
+        snapshot_key_begin();
         s->policy = snapshot_policy(settings, NULL, errors);
         s->roles = snapshot_roles(settings, s->session.door, errors);
         build_dial(s, settings, errors);

@@ -100,7 +100,9 @@ static bool add_certificate(struct tls_client *tls, const struct settings *st, i
                        "without gateway.upstream.cert");
     if (cert[0] == '\0')
         return beside[0] == '\0';
-    bool good = read_file(st, dir, "gateway.upstream.cert", cert, 0, &chain, e) &&
+    buf_init(&chain, 0);
+    bool good = snapshot_key_may_certify(&from, cert) &&
+                read_file(st, dir, "gateway.upstream.cert", cert, 0, &chain, e) &&
                 snapshot_key_provider(&from, &provider);
     if (good)
         key = snapshot_key_load(&from, provider, beside[0] != '\0' ? "key" : "cert",

@@ -1,8 +1,11 @@
 #include "proxy/snapshot_key.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/private_file.h"
 #include "conf/settings.h"
@@ -10,7 +13,12 @@
 #include "proxy/net/tls_provider.h"
 #include "proxy/snapshot_file.h"
 
-enum { KEY_FILE_MAX = 4 * 1024 * 1024, PIN_FILE_MAX = 4096, WHY_MAX = 1024 };
+enum {
+    KEY_FILE_MAX = 4 * 1024 * 1024,
+    CONFIGURATION_FILE_MAX = 1024 * 1024,
+    PIN_FILE_MAX = 4096,
+    WHY_MAX = 1536
+};
 
 /* One user's keys. */
 struct keys {
@@ -100,6 +108,58 @@ static bool is_full_path(const struct snapshot_key *from, const char *rest, cons
     return false;
 }
 
+/* Modules are code: whoever can put one there is the service. */
+static bool check_directory(const struct snapshot_key *from, const char *path)
+{
+    const char *why = "";
+    if (!is_full_path(from, "provider.path", path) || path[0] == '\0')
+        return path[0] == '\0';
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd >= 0 ? private_directory_check(fd, &why) : -errno;
+    if (fd >= 0)
+        (void)close(fd);
+    if (rc != 0)
+        settings_error(from->errors, where(from, "provider.path"), "\"%s\": %s", path,
+                       rc == -EPERM ? why : strerror(-rc));
+    return rc == 0;
+}
+
+/* The PIN itself, and not "file:" with its place. */
+static bool has_pin(struct span text)
+{
+    static const char key[] = "pkcs11-module-token-pin", file[] = "file:";
+    const char *at = text.len > 0 ? memmem(text.ptr, text.len, key, strlen(key)) : NULL;
+    while (at != NULL) {
+        struct span rest = {at + strlen(key), text.len - (size_t)(at - text.ptr) - strlen(key)};
+        while (rest.len > 0 && strchr(" \t=", *rest.ptr) != NULL)
+            rest = (struct span){rest.ptr + 1, rest.len - 1};
+        if (rest.len < strlen(file) || memcmp(rest.ptr, file, strlen(file)) != 0)
+            return true;
+        text = rest;
+        at = memmem(text.ptr, text.len, key, strlen(key));
+    }
+    return false;
+}
+
+/* It names modules, which are code, and may hold a PIN. */
+static bool check_configuration(const struct snapshot_key *from, const char *path)
+{
+    struct snapshot_file f = {where(from, "provider.config"), path, from->dir, 0,
+                              CONFIGURATION_FILE_MAX};
+    struct buf text;
+    if (!is_full_path(from, "provider.config", path))
+        return false;
+    bool good = snapshot_file_read(&f, &text, from->errors);
+    bool secret = good && has_pin(buf_span(&text));
+    snapshot_file_wipe(&text);
+    if (!secret)
+        return good;
+    f.flags = PRIVATE_FILE_SECRET;
+    good = snapshot_file_read(&f, &text, from->errors);
+    snapshot_file_wipe(&text);
+    return good;
+}
+
 /*
  * The provider tpm2 reads its TPM's address from the environment and nowhere else, and the
  * environment is not to be changed once there are threads: so the first value counts.
@@ -144,8 +204,8 @@ bool snapshot_key_provider(const struct snapshot_key *from, struct tls_provider 
     if (k.provider[0] == '\0')
         return true;
     buf_init(&file, 0);
-    bool good = is_full_path(from, "provider.path", k.path);
-    good = is_full_path(from, "provider.config", k.config) && good;
+    bool good = check_directory(from, k.path);
+    good = check_configuration(from, k.config) && good;
     good = read_pin(from, &k, &file, &pin) && good;
     good = good && open_provider(from, &k, pin, provider);
     snapshot_file_wipe(&file);
@@ -154,29 +214,90 @@ bool snapshot_key_provider(const struct snapshot_key *from, struct tls_provider 
 
 /* ---- keys ---- */
 
+static uint64_t refused_before; /* PINs, when the snapshot was begun */
+
 bool snapshot_key_is_file(const char *text)
 {
     size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
     return len == 0 || text[len] != ':';
 }
 
-/* What cannot be a URI of ours. NULL: it can. */
-static const char *fault_of(const char *uri, const struct tls_provider *provider)
+/* What a URI begins with: the rest may hold what is to stand in no log. */
+static int scheme_length(const char *uri)
 {
+    return (int)strcspn(uri, ":") + 1;
+}
+
+/* Whether it may be a URI of ours. False: told. */
+static bool check_uri(const struct snapshot_key *from, const char *rest, const char *uri,
+                      const struct tls_provider *provider)
+{
+    if (strcasestr(uri, "pin-value") != NULL) {
+        settings_error(from->errors, where(from, rest),
+                       "\"%.*s...\": a PIN does not belong here, where everybody may read it: use "
+                       "%s.pin.file or %s.pin.env",
+                       scheme_length(uri), uri, from->prefix, from->prefix);
+        return false;
+    }
     if (provider == NULL)
-        return "a URI needs the provider that knows it, as tpm2 or pkcs11";
-    if (strstr(uri, "pin-value") != NULL)
-        return "a PIN does not belong here, where everybody may read it: use the keys pin.file or "
-               "pin.env";
+        settings_error(from->errors, where(from, rest),
+                       "\"%s\": a URI needs the provider that knows it, as tpm2 or pkcs11: name it "
+                       "in %s.provider",
+                       uri, from->prefix);
+    return provider != NULL;
+}
+
+bool snapshot_key_may_certify(const struct snapshot_key *from, const char *text)
+{
+    if (snapshot_key_is_file(text))
+        return true;
+    settings_error(from->errors, where(from, "cert"),
+                   "\"%.*s...\": certificates are read from files, only their keys may be in a "
+                   "device: write it to a PEM file and name that",
+                   scheme_length(text), text);
+    return false;
+}
+
+/* Files of devices' keys tell which. */
+static const char *provider_for(struct span pem)
+{
+    static const struct {
+        const char *begin, *name;
+    } known[] = {{"-----BEGIN TSS2 PRIVATE KEY", "tpm2"},
+                 {"-----BEGIN PKCS#11 PROVIDER URI", "pkcs11"}};
+    for (size_t i = 0; pem.len > 0 && i < sizeof known / sizeof *known; i++) {
+        if (memmem(pem.ptr, pem.len, known[i].begin, strlen(known[i].begin)) != NULL)
+            return known[i].name;
+    }
     return NULL;
 }
 
-static struct tls_key *load(struct tls_provider *provider, const char *uri, struct span pem,
-                            struct span certificate, char why[WHY_MAX])
+static struct tls_key *load_file_key(const struct snapshot_key *from, struct span pem,
+                                     char why[WHY_MAX])
 {
-    const struct tls_key_place place = {uri, pem, certificate};
-    return provider != NULL ? tls_key_from_provider(provider, &place, why, WHY_MAX)
-                            : tls_key_from_pem(pem, why, WHY_MAX);
+    const char *name = provider_for(pem);
+    if (name == NULL)
+        return tls_key_from_pem(pem, why, WHY_MAX);
+    (void)snprintf(why, WHY_MAX, "it is the key of a device: %s.provider=%s can use it",
+                   from->prefix, name);
+    return NULL;
+}
+
+/* One wrong PIN, not one for each door that has it: a token locks itself after a few. */
+static struct tls_key *load_device_key(struct tls_provider *provider,
+                                       const struct tls_key_place *place, char why[WHY_MAX])
+{
+    if (tls_provider_pins_refused() == refused_before)
+        return tls_key_from_provider(provider, place, why, WHY_MAX);
+    (void)snprintf(why, WHY_MAX,
+                   "not tried, since a PIN was in vain just now and the device may lock itself: "
+                   "mend that first");
+    return NULL;
+}
+
+void snapshot_key_begin(void)
+{
+    refused_before = tls_provider_pins_refused();
 }
 
 struct tls_key *snapshot_key_load(const struct snapshot_key *from, struct tls_provider *provider,
@@ -186,12 +307,13 @@ struct tls_key *snapshot_key_load(const struct snapshot_key *from, struct tls_pr
     struct buf pem;
     struct tls_key *key = NULL;
     bool is_file = snapshot_key_is_file(text);
-    const char *fault = is_file ? NULL : fault_of(text, provider);
     buf_init(&pem, 0);
-    if (fault != NULL)
-        settings_error(from->errors, where(from, rest), "\"%.40s\": %s", text, fault);
-    else if (!is_file || read_file(from, rest, text, KEY_FILE_MAX, &pem)) {
-        key = load(provider, is_file ? NULL : text, buf_span(&pem), certificate, why);
+    if (is_file ? read_file(from, rest, text, KEY_FILE_MAX, &pem)
+                : check_uri(from, rest, text, provider)) {
+        const struct tls_key_place place = {from->prefix, is_file ? NULL : text, buf_span(&pem),
+                                            certificate};
+        key = provider != NULL ? load_device_key(provider, &place, why)
+                               : load_file_key(from, buf_span(&pem), why);
         if (key == NULL)
             settings_error(from->errors, where(from, rest), "\"%s\": %s%s", text, why,
                            strcmp(rest, "cert") != 0

@@ -35,6 +35,12 @@ bool snapshot_key_provider(const struct snapshot_key *from, struct tls_provider 
 struct tls_key *snapshot_key_load(const struct snapshot_key *from, struct tls_provider *provider,
                                   const char *rest, const char *text, struct span certificate);
 
+/* A snapshot is begun: PINs that were in vain before are forgotten. */
+void snapshot_key_begin(void);
+
+/* Whether `text` at X.cert may be a certificate. False: told. */
+bool snapshot_key_may_certify(const struct snapshot_key *from, const char *text);
+
 /* Whether `text` names a file, and not a URI. */
 bool snapshot_key_is_file(const char *text);
 

@@ -121,7 +121,8 @@ static bool load_pairs(struct draft *d)
         const char *path = cert->item[i];
         unsigned flags = key->count == 0 ? PRIVATE_FILE_SECRET : 0;
         struct tls_pair *p = &d->pair[d->pair_count++];
-        good = read_file(d, "cert", path, flags, &d->chain[i]) && good;
+        good = snapshot_key_may_certify(&from, path) &&
+               read_file(d, "cert", path, flags, &d->chain[i]) && good;
         p->key = good ? load_key(d, &from, i) : NULL;
         p->chain = buf_span(&d->chain[i]);
         p->name = path;

@@ -190,28 +190,51 @@ static struct tls_device_key *create_key(struct tls_provider *p, EVP_PKEY *key,
     return k;
 }
 
+/* Which module a token is behind must be told to the provider; it may not know any. */
+static void tell_module(const struct tls_loading *l, char *out, size_t size)
+{
+    const struct tls_provider *p = l->provider;
+    if (p->config[0] != '\0')
+        (void)snprintf(out, size, "; is pkcs11-module-path in \"%s\" right?", p->config);
+    else
+        (void)snprintf(out, size,
+                       "; no module of it was named: write pkcs11-module-path = /full/path.so into "
+                       "an OpenSSL configuration, as docs/doors.md has it, and the path of that "
+                       "into %s.provider.config",
+                       l->prefix);
+}
+
 /* The loaders say nothing of use: wrong PIN, no PIN, no such object and no device look alike. */
 static void tell_no_key(struct tls_loading *l)
 {
     const struct tls_provider *p = l->provider;
-    const char *what =
-        p->pin_asked > 0 && p->pin_len == 0
-            ? "the key wants a PIN: name its file in tls.pin.file or its variable in tls.pin.env"
-        : p->pin_asked > 0 ? "no key: the PIN may be wrong (the device counts wrong ones), or "
-                             "there is no such object"
-                           : "no key there: no such object or token, or the device is away";
-    char reason[256];
-    tls_provider_first_error(reason, sizeof reason);
-    (void)snprintf(l->why, sizeof l->why, "%s; OpenSSL says only: %s%s", what, reason,
-                   tls_provider_has_name(p, "pkcs11")
-                       ? "; PKCS11_PROVIDER_DEBUG=file:/dev/stderr in the environment tells more"
-                       : "");
+    bool is_pkcs11 = tls_provider_has_name(p, "pkcs11");
+    char reason[256], what[512];
+    tls_provider_first_error(p, reason, sizeof reason);
+    if (p->pin_asked > 0 && p->pin_len == 0)
+        (void)snprintf(
+            what, sizeof what,
+            "the key wants a PIN: name its file in %s.pin.file or its variable in %s.pin.env",
+            l->prefix, l->prefix);
+    else if (p->pin_asked > 0)
+        (void)snprintf(what, sizeof what,
+                       "no key: the PIN may be wrong (the device counts wrong ones), or there is "
+                       "no such object");
+    else
+        (void)snprintf(what, sizeof what,
+                       "no key there: no such object or token, or the device is away");
+    size_t used = strlen(what);
+    if (is_pkcs11 && p->pin_asked == 0)
+        tell_module(l, what + used, sizeof what - used);
+    (void)snprintf(
+        l->why, sizeof l->why, "%s; OpenSSL says only: %s%s", what, reason,
+        is_pkcs11 ? "; PKCS11_PROVIDER_DEBUG=file:/dev/stderr in the environment tells more" : "");
 }
 
 static void tell_no_signature(struct tls_loading *l, enum signed_as how)
 {
     char reason[256];
-    tls_provider_first_error(reason, sizeof reason);
+    tls_provider_first_error(l->provider, reason, sizeof reason);
     if (how == SIGNED_BY_ANOTHER)
         (void)snprintf(l->why, sizeof l->why, "the key is not that of the certificate");
     else
@@ -266,15 +289,19 @@ static void run_load(struct tls_job *job)
         tls_provider_count_refused();
 }
 
-struct tls_device_key *tls_device_key_load(struct tls_provider *p, const char *uri, struct span pem,
-                                           EVP_PKEY *public_key, char *why, size_t size)
+struct tls_device_key *tls_device_key_load(struct tls_provider *p,
+                                           const struct tls_key_place *place, EVP_PKEY *public_key,
+                                           char *why, size_t size)
 {
+    const char *uri = place->uri;
+    struct span pem = place->pem;
     struct tls_loading *l = tls_loading_create(p, run_load);
     (void)snprintf(why, size, "out of memory");
     if (l == NULL)
         return NULL;
     (void)EVP_PKEY_up_ref(public_key);
     l->public_key = public_key;
+    l->prefix = place->prefix;
     l->uri = uri != NULL ? strdup(uri) : NULL;
     l->pem = malloc(pem.len + 1);
     l->pem_len = pem.len;

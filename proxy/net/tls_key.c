@@ -95,7 +95,7 @@ static EVP_PKEY *load(struct tls_provider *p, const struct tls_key_place *place,
                        EVP_PKEY_get0_type_name(public_key));
         return NULL;
     }
-    to.owner = tls_device_key_load(p, place->uri, place->pem, public_key, why, size);
+    to.owner = tls_device_key_load(p, place, public_key, why, size);
     if (to.owner == NULL)
         return NULL;
     EVP_PKEY *pkey = tls_forward_create(public_key, &to);

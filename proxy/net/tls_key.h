@@ -13,14 +13,8 @@
 #include "proxy/base/span.h"
 
 struct tls_key;
-struct tls_provider; /* tls_provider.h */
-
-/* Where a key of a provider is. */
-struct tls_key_place {
-    const char *uri;         /* "handle:", "pkcs11:" and so on; NULL: it is in `pem` */
-    struct span pem;         /* "TSS2 PRIVATE KEY", "PKCS#11 PROVIDER URI", whatever it decodes */
-    struct span certificate; /* PEM; the first one is the key's */
-};
+struct tls_key_place; /* tls_provider.h */
+struct tls_provider;
 
 /* From the text of a PEM file. NULL with a reason in `why`. */
 struct tls_key *tls_key_from_pem(struct span pem, char *why, size_t size);

@@ -2,6 +2,7 @@
 
 #include <openssl/conf.h>
 #include <openssl/err.h>
+#include <openssl/storeerr.h>
 #include <openssl/ui.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -22,15 +23,53 @@ static _Atomic uint64_t lost_count, refused_count;
 
 /* ---- what OpenSSL says ---- */
 
-void tls_provider_first_error(char *out, size_t size)
+/* Whether what a provider says of an error, a whole URI perhaps, must not stand in a log. */
+static bool tells_pin(const struct tls_provider *p, const char *data)
+{
+    return strcasestr(data, "pin-value") != NULL ||
+           (p->pin_len > 0 && memmem(data, strlen(data), p->pin, p->pin_len) != NULL);
+}
+
+/* Each loader of a store is asked for each URI; those who do not know it say so first. */
+static bool is_cause(unsigned long error)
+{
+    return ERR_GET_LIB(error) != ERR_LIB_OSSL_STORE ||
+           ERR_GET_REASON(error) != OSSL_STORE_R_UNREGISTERED_SCHEME;
+}
+
+void tls_provider_first_error(const struct tls_provider *p, char *out, size_t size)
 {
     const char *data = NULL;
     int flags = 0;
+    while (!is_cause(ERR_peek_error()))
+        (void)ERR_get_error();
     unsigned long error = ERR_get_error_all(NULL, NULL, NULL, &data, &flags);
     const char *reason = ERR_reason_error_string(error);
-    bool has_data = data != NULL && data[0] != '\0' && (flags & ERR_TXT_STRING) != 0;
+    bool has_data =
+        data != NULL && data[0] != '\0' && (flags & ERR_TXT_STRING) != 0 && !tells_pin(p, data);
     (void)snprintf(out, size, "%s%s%s%s", reason != NULL ? reason : "no reason given",
                    has_data ? " (" : "", has_data ? data : "", has_data ? ")" : "");
+    ERR_clear_error();
+}
+
+/* Of a configuration only where it is wrong: OpenSSL repeats what stands there, perhaps a PIN. */
+static void tell_configuration(const struct tls_provider *p, char *why, size_t size)
+{
+    static const char line[] = "line ";
+    const char *data = NULL, *at = NULL;
+    int flags = 0;
+    const char *reason =
+        ERR_reason_error_string(ERR_get_error_all(NULL, NULL, NULL, &data, &flags));
+    bool is_text = data != NULL && (flags & ERR_TXT_STRING) != 0;
+    for (const char *next = is_text ? strstr(data, line) : NULL; next != NULL;
+         next = strstr(next + 1, line))
+        at = next;
+    unsigned long number = at != NULL ? strtoul(at + strlen(line), NULL, 10) : 0;
+    (void)snprintf(why, size, "\"%s\" is no OpenSSL configuration: %s", p->config,
+                   reason != NULL ? reason : "no reason given");
+    size_t used = strlen(why);
+    if (number > 0)
+        (void)snprintf(why + used, size - used, " in line %lu", number);
     ERR_clear_error();
 }
 
@@ -63,18 +102,20 @@ static bool load_one(struct tls_provider *p, const char *name, char *why, size_t
         p->loaded[p->loaded_count++] = loaded;
     if (loaded != NULL && OSSL_PROVIDER_available(p->lib, name) == 1)
         return true;
-    tls_provider_first_error(reason, sizeof reason);
+    tls_provider_first_error(p, reason, sizeof reason);
     (void)snprintf(why, size,
                    "provider %s cannot be loaded: %s; is its package (tpm2-openssl, "
-                   "pkcs11-provider) installed, and does its device answer?",
-                   name, reason);
+                   "pkcs11-provider) installed, and does its device answer?%s",
+                   name, reason,
+                   strcmp(name, "tpm2") == 0 ? " tls.tpm.tcti says where it is, and the service "
+                                               "user must be able to open that"
+                                             : "");
     return false;
 }
 
 /* `default` first: of what both can do OpenSSL takes the first, and a TPM would do all hashing. */
 static bool load_all(struct tls_provider *p, char *why, size_t size)
 {
-    char reason[256];
     p->lib = OSSL_LIB_CTX_new();
     (void)snprintf(why, size, "out of memory");
     if (p->lib == NULL ||
@@ -83,8 +124,7 @@ static bool load_all(struct tls_provider *p, char *why, size_t size)
     if (!load_one(p, "default", why, size))
         return false;
     if (p->config[0] != '\0' && OSSL_LIB_CTX_load_config(p->lib, p->config) != 1) {
-        tls_provider_first_error(reason, sizeof reason);
-        (void)snprintf(why, size, "\"%s\" is no OpenSSL configuration: %s", p->config, reason);
+        tell_configuration(p, why, size);
         return false;
     }
     for (size_t i = 0; i < p->name_count; i++) {
@@ -193,7 +233,9 @@ bool tls_loading_await(struct tls_loading *l, char *why, size_t size)
     p->stalled = true;
     (void)pthread_mutex_unlock(&known.lock);
     if (tls_thread_call(p->thread, &l->job, p->patience_ms) != 0) {
-        (void)snprintf(why, size, "the device has not answered within %llu ms",
+        (void)snprintf(why, size,
+                       "the device has not answered within %llu ms (tls.provider.timeout): does it "
+                       "stand still, or is another program at it?",
                        (unsigned long long)p->patience_ms);
         return false;
     }
@@ -299,7 +341,9 @@ struct tls_provider *tls_provider_open(const struct tls_provider_options *option
     if (p != NULL)
         return p;
     if (stalled) {
-        (void)snprintf(why, size, "the device has not answered yet");
+        (void)snprintf(why, size,
+                       "the device has not answered yet, since it was asked last: does it stand "
+                       "still, or is another program at it?");
         return NULL;
     }
     UI_set_default_method(UI_null());                    /* nothing may ask at a terminal */

@@ -71,12 +71,21 @@ int tls_provider_print(struct buf *out);
 struct tls_device_key; /* counted */
 struct evp_pkey_st;    /* OpenSSL's EVP_PKEY */
 
+/* Where a key of a provider is. */
+struct tls_key_place {
+    const char *prefix;      /* static: of the keys that a remedy names: "tls", "gateway" */
+    const char *uri;         /* "handle:", "pkcs11:" and so on; NULL: it is in `pem` */
+    struct span pem;         /* "TSS2 PRIVATE KEY", "PKCS#11 PROVIDER URI", whatever it decodes */
+    struct span certificate; /* PEM; the first one is the key's */
+};
+
 /*
- * The private key at `uri` ("handle:", "pkcs11:", "file:", whatever OSSL_STORE opens there), or,
- * where that is NULL, in the text `pem`. It signs once to see that it can, and that it is the half
- * of `public_key`: a wrong password may show only then. Returns owned; NULL with a reason in `why`.
+ * The private key at that place, if by URI whatever OSSL_STORE opens there. It signs once to see
+ * that it can, and that it is the half of `public_key`: a wrong password may show only then.
+ * Returns owned; NULL with a reason in `why`.
  */
-struct tls_device_key *tls_device_key_load(struct tls_provider *p, const char *uri, struct span pem,
+struct tls_device_key *tls_device_key_load(struct tls_provider *p,
+                                           const struct tls_key_place *place,
                                            struct evp_pkey_st *public_key, char *why, size_t size);
 void tls_device_key_unref(struct tls_device_key *k);
 

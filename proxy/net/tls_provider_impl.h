@@ -56,13 +56,14 @@ struct tls_device_key {
 struct tls_loading {
     struct tls_job job;
     struct tls_provider *provider; /* a reference */
+    const char *prefix;            /* tls_key_place's */
     char *uri;                     /* owned, as all below */
     char *pem;
     size_t pem_len;
     EVP_PKEY *public_key;
     struct tls_device_key *made; /* a reference */
     bool good;
-    char why[512];
+    char why[1024];
 };
 
 /* ---- tls_provider.c ---- */
@@ -75,8 +76,8 @@ bool tls_loading_await(struct tls_loading *l, char *why, size_t size);
 void tls_loading_dispose(struct tls_job *job); /* any thread */
 
 /* Empties OpenSSL's queue of errors into words: the first is the cause, those behind it its
- * consequences. */
-void tls_provider_first_error(char *out, size_t size);
+ * consequences. No PIN is in them. */
+void tls_provider_first_error(const struct tls_provider *p, char *out, size_t size);
 
 /* A key was not loaded though the PIN was given. */
 void tls_provider_count_refused(void);

@@ -27,6 +27,7 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 RELEASE = os.environ.get("CERTFERRY_RELEASE_BINARY", str(ROOT / "build/release/certferry"))
 # What is private lies where a service user could not go.
 OURS = {"service.user": "root"}
+KEYS_OF_A_DOOR = ("tls.cert", "tls.key", "tls.provider", "tls.pin.file")
 # Of TLS 1.2, which a server answers with a signature at once.
 HELLO = client_hello()
 
@@ -78,7 +79,8 @@ def of_softhsm(authority, directory, kind="ec", in_file=False):
     token = hsm.SoftHsm(directory / "hsm")
     certificate, uri = token.make_key(authority, kind=kind)
     place = token.uri_in_a_file(uri) if in_file else uri
-    return Made(token.settings, certificate, place, authority.root.cert, RELEASE, **token.variables)
+    needed = {"SOFTHSM2_CONF": token.variables["SOFTHSM2_CONF"]}  # and not what its tools take PINs from
+    return Made(token.settings, certificate, place, authority.root.cert, RELEASE, **needed)
 
 
 def of_nss(directory):
@@ -227,13 +229,55 @@ def test_pin_from_the_environment(start, authority, tpm, tls):
     assert serves(start(made), tls)
 
 
-def test_pin_is_in_no_command_line_and_no_log(start, authority, tpm, tls):
-    proxy = start(of_tpm(authority, tpm, password="barley-and-rye"))
+@pytest.mark.parametrize("device", ["tpm", "hsm"])
+def test_pin_is_in_no_command_line_and_no_log(start, authority, request, tls, tmp_path, device):
+    """Whatever is wrong with keys and providers, and whatever their libraries say of it."""
+    secret = "74691352"
+    if device == "tpm":
+        made = of_tpm(authority, request.getfixturevalue("tpm"), password=secret)
+    else:
+        made = of_softhsm(authority, tmp_path)
+        secret = hsm.PIN
+    proxy = start(made)
     assert serves(proxy, tls)
-    secret = b"barley-and-rye"
-    assert secret not in pathlib.Path(f"/proc/{proxy.process.pid}/cmdline").read_bytes()
-    assert secret not in pathlib.Path(f"/proc/{proxy.process.pid}/environ").read_bytes()
-    assert secret.decode() not in "\n".join([*proxy.events(), *map(str, proxy.log())])
+    process = pathlib.Path(f"/proc/{proxy.process.pid}")
+    assert secret.encode() not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    conf = tmp_path / "slip.cnf"
+    conf.write_text(f"[init]\npkcs11-module-token-pin {secret}\n")
+    conf.chmod(0o640)
+    (tmp_path / "long").write_text(secret + "9")
+    (tmp_path / "long").chmod(0o600)
+    changes = [
+        {"tls.key": "handle:0x81017777" if device == "tpm" else "pkcs11:token=proxy;object=nothing"},
+        {"tls.key": f"pkcs11:?pin-value={secret}"},
+        {"tls.key": f"pkcs11:?PIN-VALUE={secret}"},
+        {"tls.cert": f"pkcs11:?pin-value={secret}"},
+        {"tls.provider.config": conf},
+    ]
+    if device == "tpm":  # at a token the process is logged in already, with whatever PIN
+        changes.append({"tls.pin.file": tmp_path / "long"})
+    for change in changes:
+        before = {key: proxy.settings.get(key) for key in change}
+        assert "refused" in proxy.reload(change), change
+        proxy.settings |= before
+    assert "in force" in proxy.reload({})
+    assert serves(proxy, tls)
+    with Client(proxy) as client:
+        pages_of_ours = client.fetch("/", "Host: a").body + client.fetch("/metrics", "Host: a").body
+    assert secret.encode() not in pages_of_ours
+    assert secret not in "\n".join([*proxy.events(), *map(str, proxy.log())])
+
+
+def test_one_wrong_pin_and_not_one_for_each_door(start, authority, tpm):
+    """A token locks itself after a few."""
+    made = pin_file(of_tpm(authority, tpm, password="barley"), "rye")
+    there = {key.replace("tls.", "gateway.", 1): made.settings[key] for key in KEYS_OF_A_DOOR}
+    est = {"gateway.listen": "127.0.0.1:0", "gateway.upstreams": "https://est.enroll.test", "allowed.hosts": "est.enroll.test"}
+    with pytest.raises(NotReady) as refused:
+        start(made, there | est)
+    told = str(refused.value)
+    assert re.search(r"tls\.key: .* is the PIN or password right", told), told
+    assert re.search(r"gateway\.key: .* not tried, since a PIN was in vain just now", told), told
 
 
 def test_gateway_with_keys_of_the_tpm_on_both_sides(certferry, enroll_settings, authority, tpm):
@@ -296,10 +340,31 @@ def device_away(authority, tpm, path):
     return made
 
 
+def configured(made, more="", mode=0o640):
+    """The same with another line in its OpenSSL configuration, and who may do what with that."""
+    conf = made.settings["tls.provider.config"]
+    conf.write_text(f"{conf.read_text()}{more}\n")
+    conf.chmod(mode)
+    return made
+
+
 def module_away(authority, tpm, path):
     made = of_softhsm(authority, path)
     conf = made.settings["tls.provider.config"]
     conf.write_text(conf.read_text().replace("libsofthsm2.so", "libsofthsm9.so"))
+    return made
+
+
+def open_directory(path):
+    path.mkdir()
+    path.chmod(0o777)
+    return path
+
+
+def at_the_gateway(made):
+    """The same key there."""
+    moved = {key.replace("tls.", "gateway.", 1): value for key, value in made.settings.items() if key.startswith("tls.")}
+    made.settings = OURS | moved | {"gateway.upstreams": "https://est.enroll.test", "allowed.hosts": "est.enroll.test"}
     return made
 
 
@@ -332,12 +397,17 @@ MISTAKES = {
     ),
     "tpm-away": (TPM, device_away, "tls.provider", "tpm2 cannot be loaded.*does its device answer"),
     "tpm-not-its-certificate": (TPM, certificate_of_another, "tls.key", "not that of the certificate"),
-    "tpm-no-provider": (TPM, lambda a, t, p: wrong(of_tpm(a, t), tls_provider=""), "tls.key", "no private key in PEM"),
+    "tpm-no-provider": (
+        TPM,
+        lambda a, t, p: wrong(of_tpm(a, t), tls_provider=""),
+        "tls.key",
+        r"the key of a device: tls\.provider=tpm2 can use it",
+    ),
     "uri-without-provider": (
         TPM,
         lambda a, t, p: wrong(of_tpm(a, t, handle=True), tls_provider=""),
         "tls.key",
-        "a URI needs the provider",
+        r"a URI needs the provider.*tls\.provider",
     ),
     "no-such-provider": (
         TPM,
@@ -350,6 +420,18 @@ MISTAKES = {
         lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path=p),
         "tls.provider",
         "tpm2 cannot be loaded",
+    ),
+    "provider-where-nothing-is": (
+        TPM,
+        lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path=p / "nothing"),
+        "tls.provider.path",
+        "No such file or directory",
+    ),
+    "provider-where-others-write": (
+        TPM,
+        lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path=open_directory(p / "open")),
+        "tls.provider.path",
+        "others can write to it.*chmod go-w",
     ),
     "path-not-full": (
         TPM,
@@ -400,18 +482,71 @@ MISTAKES = {
         "tls.key",
         "no such object or token",
     ),
-    "hsm-module-away": (HSM, module_away, "tls.(key|provider)", "no key there|cannot be loaded"),
+    "hsm-module-away": (
+        HSM,
+        module_away,
+        "tls.(key|provider)",
+        'no key there.*is pkcs11-module-path in ".*provider.cnf" right|cannot be loaded',
+    ),
     "hsm-pin-in-the-uri": (
         HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_key="pkcs11:token=proxy;object=tls?pin-value=746913"),
+        lambda a, t, p: wrong(of_softhsm(a, p), tls_key=f"pkcs11:object=tls?pin-value={hsm.PIN}"),
         "tls.key",
         "a PIN does not belong here",
     ),
     "hsm-configuration-away": (
         HSM,
         lambda a, t, p: wrong(of_softhsm(a, p), tls_provider_config=p / "nothing"),
+        "tls.provider.config",
+        "No such file",
+    ),
+    "hsm-no-module-named": (
+        HSM,
+        lambda a, t, p: wrong(of_softhsm(a, p), tls_provider_config=None, tls_key="pkcs11:token=nothing;object=tls"),
+        "tls.key",
+        r"no module of it was named: write pkcs11-module-path = .* into tls\.provider\.config",
+    ),
+    "hsm-file-without-provider": (
+        HSM,
+        lambda a, t, p: wrong(of_softhsm(a, p, in_file=True), tls_provider=""),
+        "tls.key",
+        r"the key of a device: tls\.provider=pkcs11 can use it",
+    ),
+    "hsm-certificate-by-uri": (
+        HSM,
+        lambda a, t, p: wrong(of_softhsm(a, p), tls_cert=f"pkcs11:object=tls;type=cert?pin-value={hsm.PIN}"),
+        "tls.cert",
+        "certificates are read from files",
+    ),
+    "hsm-pin-in-the-uri-without-provider": (
+        HSM,
+        lambda a, t, p: wrong(of_softhsm(a, p), tls_provider="", tls_key=f"pkcs11:?pin-value={hsm.PIN}"),
+        "tls.key",
+        "a PIN does not belong here",
+    ),
+    "hsm-configuration-others-write": (
+        HSM,
+        lambda a, t, p: configured(of_softhsm(a, p), mode=0o666),
+        "tls.provider.config",
+        "others can write to it.*chmod go-w",
+    ),
+    "hsm-configuration-with-a-pin": (
+        HSM,
+        lambda a, t, p: configured(of_softhsm(a, p), f"pkcs11-module-token-pin = {hsm.PIN}", mode=0o644),
+        "tls.provider.config",
+        "everybody can read it.*chmod o-r",
+    ),
+    "hsm-configuration-with-a-slip": (
+        HSM,
+        lambda a, t, p: configured(of_softhsm(a, p), f"pkcs11-module-token-pin {hsm.PIN}"),
         "tls.provider",
-        "no OpenSSL configuration",
+        r'"[^"]*provider.cnf" is no OpenSSL configuration: missing equal sign in line \d+$',
+    ),
+    "gateway-wants-a-pin": (
+        HSM,
+        lambda a, t, p: wrong(at_the_gateway(of_softhsm(a, p)), gateway_pin_file=None),
+        "gateway.key",
+        r"wants a PIN: name its file in gateway\.pin\.file",
     ),
 }
 
@@ -429,7 +564,8 @@ def test_mistakes(start, authority, request, tmp_path, mistake):
     expected = re.compile(rf"^\S+: {key}: .*({words})", re.MULTILINE)
     assert expected.search(str(refused.value)), refused.value
     assert expected.search(checked.stderr.decode()), programs.told(checked)
-    assert hsm.PIN not in str(refused.value) + checked.stderr.decode()
+    told = str(refused.value) + checked.stderr.decode()
+    assert not [secret for secret in (hsm.PIN, hsm.WRONG_PIN, "barley") if secret in told], told
 
 
 def test_reload_with_a_mistake_keeps_the_key(start, authority, tpm, tls):

@@ -88,7 +88,7 @@ static struct tls_provider *open_base(const char *names, const char *pin, char w
 static struct tls_key *load(struct tls_provider *p, const char *pem, const struct pair *of,
                             char why[TEXT_MAX])
 {
-    const struct tls_key_place place = {NULL, span_of(pem), span_of(of->certificate)};
+    const struct tls_key_place place = {"tls", NULL, span_of(pem), span_of(of->certificate)};
     return tls_key_from_provider(p, &place, why, TEXT_MAX);
 }
 
@@ -152,7 +152,7 @@ static void test_refused(void **state)
         assert_null(load(p, rows[i].pem, rows[i].of, why));
         assert_non_null(strstr(why, rows[i].words));
     }
-    const struct tls_key_place nowhere = {NULL, span_of(ec.key), SPAN("no certificate")};
+    const struct tls_key_place nowhere = {"tls", NULL, span_of(ec.key), SPAN("no certificate")};
     assert_null(tls_key_from_provider(p, &nowhere, why, sizeof why));
     tls_provider_unref(p);
     assert_null(open_base("no-such-provider", "", why));
