@@ -77,9 +77,6 @@ struct upstream_key forward_pool_key(const struct session *s);
  * sent once more. */
 void forward_keep(struct session *s, const struct span *payload);
 
-/* `up` from what was kept, with the credentials for the present parent. 0 or a negative errno. */
-int forward_refill(struct session *s);
-
 /*
  * A final response head: true when it is not to be passed on, because another parent is asked or
  * the session has refused.

@@ -152,7 +152,7 @@ bool next_hop_begin(struct session *s, const struct head *head, const struct rou
 {
     struct parents *list = s->ctx->parents.list;
     if (s->door == DOOR_GATEWAY)
-        return next_hop_begin_origin(s, r);
+        return next_hop_begin_origin(s);
     if (list == NULL || parents_pass_by(list, &r->host))
         return true;
     if (!literal_passes(s, &r->host))

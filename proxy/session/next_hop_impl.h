@@ -8,7 +8,6 @@
 #include "proxy/base/buf.h"
 #include "proxy/session/parents.h"
 
-struct route;
 struct session;
 
 struct next_hop {
@@ -41,6 +40,6 @@ bool next_hop_pick(struct session *s);
 /* next_hop_origin.c: the same for upstreams of the gateway, where one may be asked again after a
  * pause; and the first of them. */
 bool next_hop_origin_again(struct session *s);
-bool next_hop_begin_origin(struct session *s, const struct route *r);
+bool next_hop_begin_origin(struct session *s);
 
 #endif

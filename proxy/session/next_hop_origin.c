@@ -15,16 +15,19 @@ bool next_hop_is_origin(const struct session *s)
     return s->hop != NULL && s->hop->origin;
 }
 
-/* The policy's word on each: a role may have less upstreams than another. */
-static enum outcome ask_policy(struct session *s, struct next_hop *hop, const struct route *r)
+/* The policy's word on each, in a bit for those that it denies: a role may have less upstreams than
+ * another, and a reload may have taken one away. */
+static enum outcome ask_policy(struct session *s, uint64_t *denied)
 {
+    const struct parents *list = s->hop->list;
     enum outcome verdict = OUTCOME_UPSTREAM_NONE;
     size_t allowed = 0;
-    for (size_t i = 0; i < parents_count(hop->list); i++) {
-        const struct parent *p = parents_at(hop->list, i);
-        enum outcome o = policy_upstream(session_policy(s), &p->host, p->port, r->class.protocol);
+    *denied = 0;
+    for (size_t i = 0; i < parents_count(list); i++) {
+        const struct parent *p = parents_at(list, i);
+        enum outcome o = policy_upstream(session_policy(s), &p->host, p->port, s->record.protocol);
         if (o != OUTCOME_OK) {
-            hop->denied |= UINT64_C(1) << i;
+            *denied |= UINT64_C(1) << i;
             verdict = o;
         }
         allowed += o == OUTCOME_OK;
@@ -35,8 +38,7 @@ static enum outcome ask_policy(struct session *s, struct next_hop *hop, const st
     else
         verdict = OUTCOME_OK;
     if (allowed == 0 && verdict == OUTCOME_OK)
-        hop->denied = 0;
-    hop->tried = hop->denied;
+        *denied = 0;
     return verdict;
 }
 
@@ -51,7 +53,7 @@ static bool pick(struct session *s)
     return true;
 }
 
-bool next_hop_begin_origin(struct session *s, const struct route *r)
+bool next_hop_begin_origin(struct session *s)
 {
     struct parents *list = s->ctx->upstreams.list;
     if (list == NULL || parents_count(list) == 0) {
@@ -66,7 +68,8 @@ bool next_hop_begin_origin(struct session *s, const struct route *r)
     hop->list = parents_ref(list);
     hop->use = &s->ctx->upstreams;
     hop->origin = true;
-    enum outcome verdict = ask_policy(s, hop, r);
+    enum outcome verdict = ask_policy(s, &hop->denied);
+    hop->tried = hop->denied;
     if (verdict != OUTCOME_OK) {
         session_refuse(s, verdict, span_of(parents_at(list, 0)->label));
         return false;
@@ -88,6 +91,25 @@ bool next_hop_origin_again(struct session *s)
         return false;
     metrics_add(s->ctx->metrics, METRIC_UPSTREAM_RETRIES, 1);
     return true;
+}
+
+bool next_hop_may_dial(struct session *s)
+{
+    struct next_hop *hop = s->hop;
+    uint64_t denied;
+    if (!hop->origin)
+        return true;
+    (void)ask_policy(s, &denied);
+    hop->denied |= denied;
+    if ((hop->denied >> hop->at & 1) == 0)
+        return true;
+    if (!next_hop_origin_again(s))
+        session_refuse(s, OUTCOME_UPSTREAM_NONE, SPAN(""));
+    else if (forward_refill(s) != 0) /* Host is another one */
+        session_refuse(s, OUTCOME_NO_MEMORY, SPAN(""));
+    else
+        return true;
+    return false;
 }
 
 bool next_hop_pauses(struct session *s)

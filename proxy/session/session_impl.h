@@ -240,8 +240,10 @@ void next_hop_note(struct session *s, enum parent_result result, const char *det
 bool next_hop_another(struct session *s);
 bool next_hop_has_more(const struct session *s);
 
-/* next_hop_origin.c: true: the dial waits for a while; then it is made again. Whether the next hop
- * is an upstream of the gateway. */
+/* next_hop_origin.c: just before each dial, whether the policy in force lets it: else another is
+ * picked. False: there is none, and the session has answered. Then, true: the dial waits for a
+ * while; it is made again. Whether the next hop is an upstream of the gateway. */
+bool next_hop_may_dial(struct session *s);
 bool next_hop_pauses(struct session *s);
 bool next_hop_is_origin(const struct session *s);
 
@@ -289,5 +291,9 @@ void forward_release(struct session *s); /* frees the exchange; harmless when th
  */
 bool forward_retry(struct session *s, enum parent_result result, bool unforwarded,
                    const char *detail);
+
+/* The same: the request anew from what was kept, with the present parent's credentials or the
+ * present upstream's Host. 0 or a negative errno. */
+int forward_refill(struct session *s);
 
 #endif

@@ -197,7 +197,7 @@ static void on_dialled(void *arg, const struct dial_result *result)
 
 void upstream_dial(struct session *s, const struct hostname *host)
 {
-    if (s->hop != NULL && next_hop_pauses(s))
+    if (s->hop != NULL && (!next_hop_may_dial(s) || next_hop_pauses(s)))
         return;
     struct dial_options options = s->ctx->options->dial;
     struct dial_request request = {

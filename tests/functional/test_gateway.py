@@ -752,6 +752,23 @@ def test_new_upstreams_by_reload(gateway, upstream):
     assert ask(proxy).body == b"new"
 
 
+def test_an_upstream_that_a_reload_forbids(gateway, upstream, authority):
+    """While a request waits for it: the policy in force is asked before each attempt."""
+    port = unused_port()
+    other = "other.enroll.test"
+    proxy = gateway(port, gateway_retries="100")
+    new = upstream(names=(other,))
+    with DoorClient(proxy) as client:
+        client.ask(PATH, "Host: a", method="POST", body=b"csr")
+        proxy.wait_event("is broken")
+        told = proxy.reload({"allowed.domains": other, "gateway.upstreams": f"https://{other}:{new.port}"})
+        assert "reloaded" in told, told
+        with HttpOrigin(pages({}), certificate=authority.server(NAME), port=port) as forbidden:
+            assert_refused(proxy, client.response(), "upstream-none")
+            assert forbidden.connections() == []
+    assert ask(proxy).body == b"fine"
+
+
 # The redirect.
 
 
@@ -772,6 +789,13 @@ def test_redirect(redirect):
     assert got.closes() and got.body == b""
     line = proxy.wait_log(lambda line: line["door"] == "redirect")
     assert (line["status"], line["outcome"], line["host"]) == (308, "ok", "Gateway.Test")
+
+
+def test_redirect_for_clients_of_other_networks(redirect):
+    proxy = redirect(gateway_clients_allow="127.0.0.5/32")
+    assert_refused(proxy, ask_redirect(proxy, "/x", "Host: a"), "client-denied", door="redirect")
+    with DoorClient(proxy, door="redirect", source="127.0.0.5") as client:
+        assert client.fetch("/x", "Host: a").status == 308
 
 
 def test_redirect_to_another_port(redirect):

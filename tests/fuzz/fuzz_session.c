@@ -19,6 +19,7 @@
  *   @refuse N         the next N dials are refused
  *   @hang N, @connect the next N dials hang; until here
  *   @reload           the proxy gets its configuration anew
+ *   @forbid           the same, and u2.ca.test alone may be reached from then on
  *   @drain, @stop     it is to end; its grace is over
  *   @end gone|time    the last scene: all actors leave (so it is without this), or nothing more
  *                     happens but time
@@ -197,9 +198,10 @@ static void move_scene(struct play *play, const char *word, unsigned long n)
         stage_drain();
     else if (strcmp(word, "stop") == 0)
         stage_stop();
-    else if (strcmp(word, "reload") == 0)
+    else if (strcmp(word, "reload") == 0 || strcmp(word, "forbid") == 0) {
+        play->options.forbids = play->options.forbids || word[0] == 'f';
         stage_reload(&play->options);
-    else if (strcmp(word, "down") == 0 || strcmp(word, "up") == 0)
+    } else if (strcmp(word, "down") == 0 || strcmp(word, "up") == 0)
         stage_tell((unsigned)(n < STAGE_ORIGINS ? n : STAGE_ORIGINS), word[0] == 'd');
     turn(play);
 }

@@ -46,6 +46,7 @@ static struct stage {
     bool roomy;   /* sockets take much, so that turns are long */
     bool outside; /* our own address is no loopback one */
     bool has_refused;
+    bool forbids; /* since the last reload */
     unsigned reloads;
     unsigned long moves; /* anything that happened between proxy and system */
     unsigned long tick;
@@ -140,6 +141,8 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t size)
     uint16_t port = ntohs(in->sin_port);
     assert(in->sin_addr.s_addr == htonl(INADDR_LOOPBACK));
     assert(port == 80 || port == 8080 || port == 443 || port == 8443);
+    /* At a gateway the policy in force counts, not that of when the request came. */
+    assert(!stage.forbids || stage.door != DOOR_GATEWAY || port == 8443);
     stage.moves++;
     if (stage.refuse > 0 || stage.origins == STAGE_ORIGINS) {
         stage.refuse -= stage.refuse > 0;
@@ -603,6 +606,7 @@ void stage_reload(const struct stage_options *options)
 {
     options_use(stage_make_options(options));
     stage.reloads++;
+    stage.forbids = options->forbids;
     if (options->gateway)
         use_upstreams(stage_make_upstreams(stage.reloads % 2 == 0));
     stage.moves++;
@@ -681,6 +685,7 @@ void stage_open(const struct stage_options *options)
     pipes_set_limits(stage.pipes, options->copied ? 0 : PIPES, PIPE_OCTETS);
     admission_set_limits(stage.admission, &(struct admission_limits){STAGE_CLIENTS, 0, 64});
     pacing_set_limits(stage.pacing, options->paced ? 1 : 0, 2);
+    pacing_set_gateway_limit(stage.pacing, options->paced ? 1 : 0);
     stage.facts =
         (struct control_facts){NULL, tell_ready, tell_document, tell_document, tell_metrics, NULL};
     for (unsigned i = 0; i < STAGE_CLIENTS; i++)

@@ -97,6 +97,7 @@ struct stage_options {
     bool redirect;          /* clients come to the door before it */
     bool names;             /* the gateway's name is STAGE_NAME_OF_GATEWAY alone */
     bool outside;           /* the door is on no loopback address */
+    bool forbids;           /* the policy lets u2.ca.test alone pass */
     bool passwords;         /* are asked for: see session_fakes.h for the right ones */
     unsigned exchanges_max; /* of one connection; 0: no such limit */
 };

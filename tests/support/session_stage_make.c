@@ -7,13 +7,14 @@
 #include "proxy/session/gateway.h"
 #include "tests/support/session_fakes.h"
 
-static struct policy *policy_make(void)
+static struct policy *policy_make(bool forbids)
 {
     static const struct port_range connect[] = {{443, 443}, {8443, 8443}};
     static const struct port_range http[] = {{80, 80}, {8080, 8080}};
     struct prefix loopback, clients;
     struct rules *rules = rules_create();
-    assert(rules != NULL && rules_add_domain(rules, SPAN("ca.test"), NULL) == 0);
+    assert(rules != NULL &&
+           rules_add_domain(rules, forbids ? SPAN("u2.ca.test") : SPAN("ca.test"), NULL) == 0);
     int rc = prefix_parse(&loopback, SPAN("127.0.0.0/8"));
     rc = rc == 0 ? prefix_parse(&clients, SPAN("192.0.2.0/24")) : rc;
     assert(rc == 0);
@@ -66,7 +67,7 @@ struct session_options *stage_make_options(const struct stage_options *o)
     struct session_options *made = malloc(sizeof *made);
     assert(made != NULL);
     *made = (struct session_options){
-        .policy = policy_make(),
+        .policy = policy_make(o->forbids),
         .head = {4096, 2048, 32},
         .buffer_octets = STAGE_BUFFER,
         .head_ms = 10000,
