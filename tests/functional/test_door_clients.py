@@ -6,7 +6,7 @@ are the table at the top of docs/doors.md; each is proved with the real program.
 import contextlib
 
 import pytest
-from support import programs
+from support import java, programs
 from support.certferry import ENDED_WELL, ROOT
 from support.fetchers import PROGRAMS
 from support.origins import pages
@@ -110,15 +110,13 @@ class Site:
             "javax.net.ssl.trustStore": self.authority.truststore(),
             "javax.net.ssl.trustStorePassword": "changeit",
         }
-        options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        options += [f"-D{key}={value}" for key, value in properties.items()]
-        return self.run("java", *options, PROGRAMS / program, "GET", self.url)
+        return self.run(*java.command(program, properties, "GET", self.url))
 
     def url_connection(self):
-        return self.java("UrlConnection.java")
+        return self.java("UrlConnection")
 
     def http_client(self):
-        return self.java("NewHttpClient.java")
+        return self.java("NewHttpClient")
 
     def scepclient(self):
         """The page is no SCEP server's answer; that it came is what counts."""

@@ -1,9 +1,8 @@
 """What Java and curl do by themselves when their first sensor is lost. The expectations are the table of docs/failover.md."""
 
 import pytest
-from support import programs
+from support import java, programs
 from support.certferry import BINARY, ROOT
-from support.fetchers import PROGRAMS
 from support.origins import pages, reply, swallow
 
 PAGE = ROOT / "docs/failover.md"
@@ -44,10 +43,8 @@ class Site:
             "javax.net.ssl.trustStorePassword": "changeit",
             "jdk.net.hosts.file": self.hosts,
         }
-        options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        options += [f"-D{key}={value}" for key, value in properties.items()]
-        program = PROGRAMS / "ProxyLists.java"
-        return programs.run(self.home, "java", *options, program, kind, patience * 1000, self.url, *proxies)
+        command = java.command("ProxyLists", properties, kind, patience * 1000, self.url, *proxies)
+        return programs.run(self.home, *command)
 
     def curl(self, patience, *options, **environment):
         told = ["--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}"]

@@ -8,7 +8,7 @@ import re
 import ssl
 from dataclasses import dataclass, field
 
-from support import programs
+from support import java, programs
 
 PROGRAMS = pathlib.Path(__file__).resolve().parent / "clients"
 CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
@@ -74,7 +74,7 @@ class Java(Fetcher):
 
     def __init__(self, file, refused_tunnel):
         super().__init__(file.partition(".")[0], refused_tunnel)
-        self._source = PROGRAMS / file
+        self._class = file.partition(".")[0]
 
     def command(self, method, url, proxy, authority, body_file):
         properties = {
@@ -85,10 +85,7 @@ class Java(Fetcher):
             "javax.net.ssl.trustStore": authority.truststore(),
             "javax.net.ssl.trustStorePassword": "changeit",
         }
-        # The first two only let so short a life begin sooner.
-        options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        options += [f"-D{key}={value}" for key, value in properties.items()]
-        return ["java", *options, self._source, method, url, *([body_file] if body_file else [])]
+        return java.command(self._class, properties, method, url, *([body_file] if body_file else []))
 
 
 class Curl(Fetcher):
