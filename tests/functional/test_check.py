@@ -13,6 +13,7 @@ from support.certferry import BINARY, DEFAULTS, PATIENCE, SANITIZER_STATUS
 from support.daemons import ScepDaemon, unused_port
 from support.est_server import EstServer
 from support.origins import pages, reply, swallow
+from support.parents import field, relays_to
 from support.pebble import Pebble
 
 NAME = "ca.enroll.test"
@@ -297,6 +298,28 @@ def test_through_a_parent(check, certferry, enroll_settings, est, trust, http_or
     assert report.status == 1 and "certificate" in report.says("answer", "FAIL")
     report = check(*trust, f"https://{NAME}:{unused_port()}/", **way)
     assert report.status == 1 and "502" in report.says("answer", "FAIL")
+
+
+def test_parent_with_tls_and_a_password(check, authority, trust, origin, http_origin, tmp_path):
+    """The password is the parent's alone; and whom we believe to be the CA is not yet the parent."""
+    web = http_origin(pages({"/": b"ok"}), certificate=authority.server(NAME))
+    parent = origin(relays_to(web), certificate=authority.server("127.0.0.1"))
+    kept = tmp_path / "credentials"
+    kept.touch(mode=0o600)
+    kept.write_text(f"127.0.0.1:{parent.port} u:p\n")
+    way = {"upstream_proxies": f"https://127.0.0.1:{parent.port}", "upstream_credentials_file": kept}
+    assert check(*trust, f"https://{NAME}/", upstream_ca=authority.root.cert, **way).status == 0
+    assert field(parent.wait_done().head, "Proxy-Authorization") == [b"Basic dTpw"]
+    assert web.requests[0].header("Proxy-Authorization") is None
+    assert check(*trust, f"https://{NAME}/", **way).status == 1
+    assert len(web.requests) == 1
+
+
+def test_past_the_parent(check, http_origin):
+    web = http_origin(pages({"/": b"ok"}))
+    way = {"upstream_proxies": f"http://127.0.0.1:{unused_port()}", "no_proxy": NAME}
+    report = check(f"http://{NAME}:{web.port}/", **way)
+    assert report.status == 0 and "way" not in report.steps, report.lines
 
 
 def test_no_proxy_leads_past_no_parent(home, run, origin, http_origin, monkeypatch):

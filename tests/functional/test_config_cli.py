@@ -98,6 +98,16 @@ def test_relative_directory(home, option):
     assert run(home, "check-config", *option).returncode == 0
 
 
+def test_empty_allowlists_allow_nothing(certferry, enroll_settings, http_origin):
+    server = http_origin(pages({"/": b"ok"}))
+    proxy = certferry(enroll_settings | {"allowed.domains": "", "allowed.hosts": ""})
+    for method, target in (("GET", f"http://{NAME}:{server.port}/"), ("CONNECT", f"{NAME}:{server.port}")):
+        with Client(proxy) as client:
+            client.ask(target, method=method)
+            assert_refused(proxy, client.response(), "host-denied", method=method)
+    assert server.connections() == []
+
+
 def test_all_mistakes_in_one_run(home):
     done = check(
         home,

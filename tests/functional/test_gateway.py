@@ -19,6 +19,7 @@ from support.client_pki import DAY, NOW, ClientAuthority
 from support.daemons import CmpServer, ScepDaemon, unused_port
 from support.enrolling import Device, assert_verifies
 from support.est_server import EstServer
+from support.fleets import wait_until
 from support.gateway import DoorClient, GuideHaproxy, settings, tls_front, tls_settings
 from support.origins import HttpOrigin, pages, reply, swallow
 from support.pki import Authority
@@ -656,6 +657,37 @@ def test_checks_want_a_certificate_that_is_believed(gateway, upstream, tmp_path)
         proxy.wait_event(f"upstream https://{NAME}:{stranger.port} is down .*certificate")
 
 
+def test_checks_that_nobody_answers(gateway, upstream, origin):
+    """Each has its time, and three must fail; the next does not begin before it."""
+    mute = origin(swallow)
+    proxy = gateway(upstream().port, mute.port, gateway_check_interval="50ms", gateway_timeout_connect="500ms")
+    proxy.wait_event(f"upstream https://{NAME}:{mute.port} is down .no answer in time")
+    assert len(mute.connections()) >= 3
+
+
+def test_checks_go_nowhere_that_clients_may_not(gateway, upstream, dns):
+    """Not into the network behind a name; and what only roles may reach is left to them."""
+    server, other = upstream(), upstream()
+    dns.names = {NAME: ["127.77.0.1"], "second.enroll.test": ["127.0.0.1"]}
+    urls = f"https://{NAME}:{server.port}", f"https://second.enroll.test:{other.port}"
+    proxy = gateway(*urls, gateway_check_interval="50ms", allowed_networks="127.88.0.0/16")
+    for url in urls:
+        proxy.wait_event(f"upstream {url} is down .address-denied")
+    assert server.connections() == other.connections() == []
+
+
+def test_checks_leave_to_roles_what_is_theirs(certferry, enroll_settings, authority, upstream, dns):
+    dns.names = {"*.test": ["127.0.0.1"]}
+    mine, others = upstream(), upstream(names=("other.test",))
+    urls = f"https://{NAME}:{mine.port}", f"https://other.test:{others.port}"
+    given = {"gateway.role": "devices", "gateway.check.interval": "50ms"}
+    given = enroll_settings | given | settings(authority, *urls)
+    proxy = certferry(given, roles="devices.allowed.hosts=other.test\n")
+    wait_until(lambda: len(mine.connections()) >= 3, "the other is never checked")
+    assert others.connections() == []
+    proxy.stop()
+
+
 def test_the_queue(gateway, upstream):
     goes_on = threading.Event()
 
@@ -740,6 +772,15 @@ def test_mistakes(gateway, keys, mistake):
     assert re.search(mistake, "\n".join(refused.value.events)), refused.value.events
 
 
+@pytest.mark.parametrize("key", ["gateway_upstream_ca", "gateway_upstream_cert"])
+def test_an_empty_file_is_a_mistake(gateway, tmp_path, key):
+    """Not the system's CAs, nor no certificate."""
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(NotReady) as refused:
+        gateway(443, **{key: tmp_path / "empty.pem"})
+    assert re.search(key.replace("_", ".") + ".*is empty", "\n".join(refused.value.events)), refused.value.events
+
+
 def test_new_upstreams_by_reload(gateway, upstream):
     old, new = upstream(lambda _: reply(b"old")), upstream(lambda _: reply(b"new"))
     proxy = gateway(old.port)
@@ -798,6 +839,27 @@ def test_redirect_for_clients_of_other_networks(redirect):
         assert client.fetch("/x", "Host: a").status == 308
 
 
+def test_redirect_needs_a_name(redirect):
+    """Where any will do, too."""
+    proxy = redirect()
+    for octets in (b"GET /x HTTP/1.0\r\n\r\n", b"GET /x HTTP/1.1\r\nHost:\r\n\r\n"):
+        with DoorClient(proxy, door="redirect") as client:
+            client.send(octets)
+            got = client.response()
+        assert got.status == 400 and got.header("Location") is None
+
+
+def test_redirect_ends_the_connection(redirect):
+    """What a client sends behind its request is for the other port."""
+    proxy = redirect()
+    with DoorClient(proxy, door="redirect") as client:
+        client.send(2 * b"GET /x HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+        assert client.response().status == 308
+        assert client.ended()
+    proxy.stop()
+    assert [line["status"] for line in proxy.log()] == [308]
+
+
 def test_redirect_to_another_port(redirect):
     proxy = redirect(gateway_redirect_port="8443")
     assert ask_redirect(proxy, "/x", "Host: 192.0.2.1").header("Location") == "https://192.0.2.1:8443/x"
@@ -825,6 +887,12 @@ def test_redirect_refuses(redirect, octets, status):
         client.send(octets)
         got = client.response()
     assert got.status == status and got.header("Location") is None
+
+
+def test_redirect_alone(redirect):
+    """The gateway itself may be another program's."""
+    proxy = redirect(gateway_listen="", gateway_tls="on")
+    assert ask_redirect(proxy, "/x", "Host: a").header("Location") == "https://a/x"
 
 
 # With TLS of its own, and what becomes of the certificates of devices.
@@ -899,6 +967,26 @@ def test_a_role_has_upstreams_of_its_own(certferry, enroll_settings, authority, 
     proxy.roles = "devices.allowed.domains=\ndevices.allowed.hosts=a.test\n"
     assert "reloaded" in proxy.reload({})
     assert_refused(proxy, ask(proxy), "host-denied", door="gateway")
+
+
+def test_a_role_s_only_upstream_is_away(certferry, enroll_settings, authority, upstream):
+    """It is asked again then, and still nobody else is."""
+    others = upstream(names=("second.enroll.test",))
+    urls = f"https://{NAME}:{unused_port()}", f"https://second.enroll.test:{others.port}"
+    given = enroll_settings | {"gateway.role": "devices"} | settings(authority, *urls, gateway_retries="2")
+    proxy = certferry(given | {"threads": "1"}, roles=f"devices.allowed.domains=\ndevices.allowed.hosts={NAME}\n")
+    line = assert_refused(proxy, ask(proxy), "connect-refused")
+    assert metric(proxy, "upstream_attempts_total", upstream=line["upstream"], result="unreachable") == 3
+    assert others.connections() == []
+
+
+def test_an_upstream_that_only_a_role_may_reach(certferry, enroll_settings, authority, upstream):
+    """Is no mistake."""
+    server = upstream()
+    given = {"allowed.domains": "elsewhere.test", "gateway.role": "devices"}
+    given = enroll_settings | given | settings(authority, f"https://{NAME}:{server.port}")
+    proxy = certferry(given, roles=f"devices.allowed.hosts={NAME}\n")
+    assert ask(proxy).status == 200
 
 
 def device_context(authority, device):

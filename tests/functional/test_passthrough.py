@@ -209,6 +209,17 @@ def test_clients_of_the_door_alone(door, origin):
     until(proxy, hello(NAME)[:5])
 
 
+def test_clients_are_judged_when_they_speak(door, origin):
+    """Who was let in and is shut out before its hello is whole goes nowhere."""
+    proxy = door(origin(echo).port, {"threads": 1})
+    with knock(proxy) as silent, knock(proxy, hello(NAME)[:-1]) as slow:
+        proxy.reload({"passthrough.clients.allow": "127.0.0.2"})
+        until(proxy, alert(ACCESS_DENIED))
+        silent.sendall(hello(NAME))
+        slow.sendall(hello(NAME)[-1:])
+        assert read_to_end(silent) == read_to_end(slow) == alert(ACCESS_DENIED)
+
+
 def until(proxy, answer):
     """Workers take a new configuration a moment after the line that tells of it."""
     for number in range(1000):
@@ -248,8 +259,9 @@ def test_half_a_hello(door):
     assert len([line for line in proxy.log() if line["door"] == "passthrough"]) == 1
 
 
-def test_client_that_leaves_within_its_hello(door):
-    proxy = door(443)
+@pytest.mark.parametrize("sni", ["strict", "off"])
+def test_client_that_leaves_within_its_hello(door, sni):
+    proxy = door(443, {"timeout.tunnel.hello": "10m", "tunnel.sni": sni})  # its end is seen, not waited for
     with knock(proxy, hello(NAME)[:20]) as sock:
         sock.shutdown(socket.SHUT_WR)
         assert read_to_end(sock) == b""
@@ -494,6 +506,15 @@ def test_port_that_nobody_may_reach(certferry, enroll_settings):
     with pytest.raises(NotReady) as refused:
         certferry(enroll_settings | closed)
     assert "passthrough.port" in str(refused.value) and "not in allowed.connect.ports" in str(refused.value)
+
+
+def test_port_that_a_role_may_reach(certferry, enroll_settings, origin):
+    server = origin(echo)
+    opened = {"passthrough.listen": "127.0.0.1:0", "passthrough.port": server.port, "allowed.connect.ports": "443"}
+    roles = f"devices.allowed.connect.ports={server.port}\n"
+    proxy = certferry(enroll_settings | opened | {"passthrough.role": "devices"}, roles=roles)
+    with knock(proxy, hello(NAME)) as sock:
+        assert read_exactly(sock, len(hello(NAME))) == hello(NAME)
 
 
 def test_queue(door, origin):

@@ -716,6 +716,7 @@ def check(home, roles, webserver=""):
         ("a.identities=x\na.allowed.domains=com", r'2: a\.allowed\.domains: "com": a top-level label'),
         ("a.identities=x\na.allowed.hosts=*.x.example", r"2: a\.allowed\.hosts: .*wildcards belong"),
         ("a.identities=x\na.allowed.protocols=gopher", r'2: a\.allowed\.protocols: "gopher" is no protocol'),
+        ("a.identities=x\na.allowed.protocols=est,tunnel", r'2: a\.allowed\.protocols: "tunnel" is no protocol'),
         ("a.identities=x\na.allowed.protocols=", r"2: a\.allowed\.protocols: is empty: name the protocols, or leave"),
         ("a.identitys=x", r"1: a\.identitys: unknown key, did you mean a\.identities\?"),
         ("A.identities=x", r"1: A\.identities: no name of a role"),

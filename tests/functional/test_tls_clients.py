@@ -4,15 +4,18 @@ is taken for, and that tickets and open connections do not outlive a CA or CRL. 
 """
 
 import ipaddress
+import socket
 import ssl
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from support import programs
+from support.certferry import PATIENCE
 from support.client_pki import DAY, NOW, ClientAuthority
 from support.raw_http import metric
 from support.tls_door import DoorClient, context, door_settings, handshake_error, resume
+from support.tunnels import read_to_end
 
 NAME = "ca.enroll.test"
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -70,6 +73,26 @@ def test_none_is_shown(certferry, settings, authority, version):
     detail = refused(proxy, context(authority, version=version), "client-certificate-missing", alert)
     assert detail == "peer did not return a certificate"
     assert metric(proxy, 'tls_handshakes_total{result="certificate",version=""}') == 1
+
+
+def test_the_alert_arrives_before_what_was_sent_is_read(certferry, settings, authority):
+    """A client that speaks on behind its Finished, which TLS 1.3 lets it, gets no reset in place of the alert."""
+    proxy = certferry(settings)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context(authority, version=TLS13).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", proxy.doors["tls"]), PATIENCE) as sock:
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(65536))
+        tls.write(bytes(200_000))
+        sock.sendall(outgoing.read())
+        incoming.write(read_to_end(sock))
+    with pytest.raises(ssl.SSLError, match="(?i)certificate.required"):
+        tls.read()
 
 
 def test_none_is_needed(certferry, settings, authority, devices):
@@ -192,6 +215,9 @@ def test_every_ca_below_the_believed_one_needs_a_crl(certferry, settings, author
     device = issuing.certificate("below")
     detail = refused(proxy, context(authority, device), "client-certificate-invalid", "unknown ca")
     assert detail == "unable to get certificate CRL"
+    crl(issuing.crl())
+    assert "is in force" in proxy.reload({})
+    assert refused(proxy, context(authority, device), "client-certificate-invalid", "unknown ca") == detail
     crl(devices.crl(), issuing.crl())
     assert "is in force" in proxy.reload({})
     assert identity_of(proxy, context(authority, device)) == "below"
@@ -199,10 +225,15 @@ def test_every_ca_below_the_believed_one_needs_a_crl(certferry, settings, author
 
 def test_crl_of_an_issuing_ca_alone(certferry, settings, authority, issuing, crl):
     """The CA that is believed needs none of the root above it."""
-    bad = issuing.certificate("bad")
+    bad, worse = issuing.certificate("bad"), issuing.certificate("worse")
     proxy = certferry(settings | {"tls.client.ca": issuing.cert, "tls.client.crl": crl(issuing.crl(bad))})
-    assert identity_of(proxy, context(authority, issuing.certificate("good"))) == "good"
     refused(proxy, context(authority, bad), "client-certificate-invalid", "certificate revoked")
+    with DoorClient(proxy, context(authority, issuing.certificate("good"))) as client:
+        assert client.fetch("/healthz", "Host: a").status == 200
+        crl(issuing.crl(bad, worse))
+        assert "is in force" in proxy.reload({})
+        assert client.fetch("/healthz", "Host: a").status == 200  # nor when it is judged anew
+    assert proxy.wait_log(lambda line: line["operation"] == "healthz")["identity"] == "good"
 
 
 def test_crl_of_somebody_else_is_none(certferry, settings, authority, devices, tmp_path, crl):

@@ -206,6 +206,7 @@ MISTAKES = {
     "readable by all": ({"tls.key": "OPEN"}, r"tls\.key: .*everybody can read it.*chmod o-r"),
     "no such cipher": ({"tls.ciphers": "ROT13"}, r"tls\.ciphers: .*names none that may be used"),
     "broken ciphers": ({"tls.ciphers": "RC4:3DES"}, r"tls\.ciphers: .*names none that may be used"),
+    "not a certificate's size": ({"tls.cert": "LARGE"}, r"tls\.cert: .*is larger than 4 MiB"),
     "CA that is none": ({"tls.client.ca": "KEY"}, r"tls\.client\.ca: .*holds no certificate"),
     "CA cut": ({"tls.client.ca": "CUT"}, r"tls\.client\.ca: .*a certificate that cannot be read"),
     "CRL without CA": ({"tls.client.crl": "CERT"}, r"tls\.client\.crl: without tls\.client\.ca"),
@@ -219,9 +220,11 @@ def test_mistakes_are_told(certferry, settings, certificate, authority, tmp_path
     shutil.copy(certificate.key, tmp_path / "open.key")
     (tmp_path / "open.key").chmod(0o644)
     (tmp_path / "empty.key").touch(mode=0o600)
+    (tmp_path / "large.pem").write_bytes(certificate.cert.read_bytes().ljust(4 * 1024 * 1024 + 1, b"\n"))
     (tmp_path / "cut.pem").write_bytes(certificate.cert.read_bytes() + authority.root.cert.read_bytes()[:300])
     paths = {
         "EMPTY": tmp_path / "empty.key",
+        "LARGE": tmp_path / "large.pem",
         "CERT": certificate.cert,
         "CUT": tmp_path / "cut.pem",
         "KEY": certificate.key,
@@ -242,10 +245,12 @@ def test_expiry_is_told(certferry, settings, tmp_path):
         "good": ca.certificate("good.test", names("good.test")),
         "near": ca.certificate("near.test", names("near.test"), start=NOW - 200 * hour, end=NOW + 20 * hour),
         "over": ca.certificate("over.test", names("over.test"), start=NOW - 200 * hour, end=NOW - hour),
+        "early": ca.certificate("early.test", names("early.test"), start=NOW + hour, end=NOW + 9000 * hour),
     }
     proxy = certferry(settings | lists(made.values()))
     proxy.wait_event(f'warning: tls: certificate "{made["near"].cert}" expires on ')
     proxy.wait_event(f'warning: tls: certificate "{made["over"].cert}" has expired on ')
+    proxy.wait_event(f'warning: tls: certificate "{made["early"].cert}" is not valid yet')
     assert not [line for line in proxy.events() if str(made["good"].cert) in line]
     until = metric(proxy, f'tls_certificate_not_after_seconds{{door="tls",name="{made["near"].cert}"}}')
     assert until == int((NOW + 20 * hour).timestamp())
@@ -327,6 +332,26 @@ def test_reload_by_the_change_itself(certferry, settings, files, authority, tls,
     proxy.wait_event("renewed: the changed certificates")
     assert shown(proxy, tls) == other.der()
     open_tunnels(proxy)
+
+
+def test_gateway_s_files_are_watched_too(certferry, enroll_settings, authority, files, tmp_path):
+    """And the CA of its clients."""
+    cas = tmp_path / "cas.pem"
+    cas.write_bytes(authority.root.cert.read_bytes())
+    own = authority.server("localhost")
+    files.put(own)
+    keys = {"listen": "127.0.0.1:0", "upstreams": "https://ca.enroll.test", "cert": files.cert, "key": files.key}
+    keys |= {"client.ca": cas, "client.auth": "optional"}
+    given = {f"gateway.{key}": value for key, value in keys.items()}
+    proxy = certferry(enroll_settings | given | {"service.user": "root", "tls.watch.interval": "100ms"})
+    other = authority.server("localhost", "other.test")
+    files.put(other)
+    proxy.wait_event("renewed: the changed certificates")
+    with DoorClient(proxy, context(authority), door="gateway") as client:
+        assert client.certificate() == other.der()
+    seen = len(proxy.events())
+    cas.write_bytes(other.cert.read_bytes())
+    proxy.wait_event("renewed: the changed certificates", start=seen)
 
 
 def test_a_change_that_is_wrong_changes_nothing(certferry, settings, files, certificate, authority, tls):
@@ -476,6 +501,11 @@ def test_who_is_turned_away_costs_no_handshake(certferry, settings):
         assert ask(proxy, client_hello(), source="127.0.0.8").alert == "access_denied"
     assert not metric(proxy, 'tls_handshakes_total{result="full",version="1.2"}')
     assert not metric(proxy, 'tls_handshakes_total{result="failed",version=""}')
+    for source, octets in {"127.0.0.6": b"GET / HTTP/1.1\r\n\r\n", "127.0.0.7": b"garbage"}.items():
+        with connect(proxy, source=source) as sock:  # nor is it told what it should have said
+            sock.sendall(octets)
+            read_to_end(sock)
+        assert proxy.wait_log(lambda line, who=source: line["client"] == who)["outcome"] == "client-denied"
 
 
 def test_limit_of_connections(certferry, settings, tls):

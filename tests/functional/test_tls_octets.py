@@ -281,6 +281,18 @@ def test_who_says_nothing_is_no_event(certferry, settings):
     assert proxy.log() == []
 
 
+def test_handshake_without_a_request_is_no_event(certferry, settings, authority):
+    proxy = certferry(settings | {"threads": 1})
+    for _ in range(2):
+        with DoorClient(proxy, context(authority)):
+            pass
+    with DoorClient(proxy, context(authority)) as client:
+        assert client.fetch("/healthz", "Host: a").status == 200
+    proxy.wait_log(lambda line: line["operation"] == "healthz")
+    proxy.stop()
+    assert [line["operation"] for line in proxy.log()] == ["healthz"]
+
+
 def test_client_that_does_not_believe_us(proxy, tmp_path, home):
     other = ClientAuthority(tmp_path / "other", "Another CA")
     door = ("--proxy", f"https://localhost:{proxy.doors['tls']}", "--proxy-cacert", other.cert)
