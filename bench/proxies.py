@@ -102,10 +102,10 @@ LISTENERS = {
 class Proxy:
     """
     A way to the origin. `http`: port in its block that plain HTTP goes to; `connects`: the load asks by CONNECT;
-    `doors`: what else it can do; `does`: those of them at which it does the whole work, so that it is a rival there.
+    `doors`: those at which it can do the work, or as a ceiling something of it.
     """
 
-    def __init__(self, name, kind, command, conf=None, http=0, connects=True, version=None, doors=(), does=None):
+    def __init__(self, name, kind, command, conf=None, http=0, connects=True, version=None, doors=()):
         self.name = name
         self.kind = kind
         self.command = command
@@ -114,7 +114,6 @@ class Proxy:
         self.connects = connects
         self.version = version
         self.doors = doors
-        self.does = doors if does is None else does
         self.port = 0
         self.directory = None
         self.process = None
@@ -273,11 +272,11 @@ def known(build, cores=1):
         Proxy("privoxy", FORWARD, ["privoxy", "--no-daemon", "@DIR@/config"], "privoxy",
               version=["privoxy", "--version"]),
         Proxy("haproxy", CEILING, ["haproxy", "-db", "-f", "@DIR@/haproxy.cfg"], "haproxy", HTTP_PORT, False,
-              version=["haproxy", "-v"], doors=ALL_DOORS, does=(GATEWAY, SNI)),
+              version=["haproxy", "-v"], doors=ALL_DOORS),
         Proxy("nginx", CEILING, ["nginx", "-c", "@DIR@/nginx.conf"], "nginx", HTTP_PORT, False,
-              version=["nginx", "-v"], doors=ALL_DOORS, does=(GATEWAY, SNI)),
+              version=["nginx", "-v"], doors=ALL_DOORS),
         Proxy("relay", LIMIT, [*relay, *many, "@PAIRS@"], http=SERVICES.index("http"), connects=False,
-              doors=(SNI,), does=()),
+              doors=(SNI,)),
         Proxy("relay-200", LIMIT, [*relay, "--answer", *many, "@PAIRS@"]),
         Proxy("direct", LIMIT, None, connects=False),
     ]

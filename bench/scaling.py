@@ -89,7 +89,7 @@ def cores(bench):
             bench.stop()
             bench.use_cores(own, together=count)
             bench.start_origins()
-            running = [p for p in bench.proxies if p.command and p.name != "certferry-raw" and bench.start(p)]
+            running = [p for p in bench.proxies if p.command and not p.name.startswith("certferry-") and bench.start(p)]
             for mode in those:
                 for proxy in [p for p in running if mode.through(p)]:
                     result = _measure(bench, mode, proxy, count)
