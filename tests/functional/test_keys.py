@@ -272,9 +272,9 @@ def test_one_wrong_pin_and_not_one_for_each_door(start, authority, tpm):
     """A token locks itself after a few."""
     made = pin_file(of_tpm(authority, tpm, password="barley"), "rye")
     there = {key.replace("tls.", "gateway.", 1): made.settings[key] for key in KEYS_OF_A_DOOR}
-    est = {"gateway.listen": "127.0.0.1:0", "gateway.upstreams": "https://est.enroll.test", "allowed.hosts": "est.enroll.test"}
+    est = {"gateway.listen": "127.0.0.1:0", "gateway.upstreams": "https://est.enroll.test"}
     with pytest.raises(NotReady) as refused:
-        start(made, there | est)
+        start(made, there | est | {"allowed.hosts": "est.enroll.test"})
     told = str(refused.value)
     assert re.search(r"tls\.key: .* is the PIN or password right", told), told
     assert re.search(r"gateway\.key: .* not tried, since a PIN was in vain just now", told), told
@@ -299,7 +299,7 @@ def test_gateway_with_keys_of_the_tpm_on_both_sides(certferry, enroll_settings, 
     assert not any(tpm.used_places())
 
 
-# ---- what does not ----
+# ---- what does not, in few words: test_keys_mistakes.py ----
 
 
 def wrong(made, **settings):
@@ -318,254 +318,10 @@ def pin_file(made, text):
     return made
 
 
-def certificate_of_another(authority, tpm, path):
-    return wrong(of_tpm(authority, tpm), tls_cert=authority.server("localhost", "127.0.0.1").cert)
-
-
-def readable_pin(authority, tpm, path):
-    made = of_tpm(authority, tpm, password="barley")
-    pathlib.Path(made.settings["tls.pin.file"]).chmod(0o644)
-    return made
-
-
 def without_leak_checks(made):
     """tpm2-openssl 1.3.0 (Debian 13) loses 96 octets each time that it finds no TPM."""
     made.variables |= {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0"}
     return made
-
-
-def device_away(authority, tpm, path):
-    made = without_leak_checks(of_tpm(authority, tpm))
-    tpm.kill()
-    return made
-
-
-def configured(made, more="", mode=0o640):
-    """The same with another line in its OpenSSL configuration, and who may do what with that."""
-    conf = made.settings["tls.provider.config"]
-    conf.write_text(f"{conf.read_text()}{more}\n")
-    conf.chmod(mode)
-    return made
-
-
-def module_away(authority, tpm, path):
-    made = of_softhsm(authority, path)
-    conf = made.settings["tls.provider.config"]
-    conf.write_text(conf.read_text().replace("libsofthsm2.so", "libsofthsm9.so"))
-    return made
-
-
-def open_directory(path):
-    path.mkdir()
-    path.chmod(0o777)
-    return path
-
-
-def at_the_gateway(made):
-    """The same key there."""
-    moved = {key.replace("tls.", "gateway.", 1): value for key, value in made.settings.items() if key.startswith("tls.")}
-    made.settings = OURS | moved | {"gateway.upstreams": "https://est.enroll.test", "allowed.hosts": "est.enroll.test"}
-    return made
-
-
-TPM, HSM = "tpm", "hsm"
-# What is made, the key it is told at, and the words that help.
-MISTAKES = {
-    "tpm-wrong-password": (
-        TPM,
-        lambda a, t, p: pin_file(of_tpm(a, t, password="barley"), "rye"),
-        "tls.key",
-        "does not sign.*is the PIN or password right",
-    ),
-    "tpm-no-password": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t, password="barley"), tls_pin_file=None),
-        "tls.key",
-        r"wants a PIN: name its file in tls\.pin\.file",
-    ),
-    "tpm-no-such-handle": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_key="handle:0x81017777"),
-        "tls.key",
-        "no such object",
-    ),
-    "tpm-handle-wrong-password": (
-        TPM,
-        lambda a, t, p: pin_file(of_tpm(a, t, password="barley", handle=True), "rye"),
-        "tls.key",
-        "does not sign.*is the PIN or password right",
-    ),
-    "tpm-away": (TPM, device_away, "tls.provider", "tpm2 cannot be loaded.*does its device answer"),
-    "tpm-not-its-certificate": (TPM, certificate_of_another, "tls.key", "not that of the certificate"),
-    "tpm-no-provider": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_provider=""),
-        "tls.key",
-        r"the key of a device: tls\.provider=tpm2 can use it",
-    ),
-    "uri-without-provider": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t, handle=True), tls_provider=""),
-        "tls.key",
-        r"a URI needs the provider.*tls\.provider",
-    ),
-    "no-such-provider": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_provider="tpm3"),
-        "tls.provider",
-        "tpm3 cannot be loaded.*is its package",
-    ),
-    "provider-in-no-such-place": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path=p),
-        "tls.provider",
-        "tpm2 cannot be loaded",
-    ),
-    "provider-where-nothing-is": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path=p / "nothing"),
-        "tls.provider.path",
-        "No such file or directory",
-    ),
-    "provider-where-others-write": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path=open_directory(p / "open")),
-        "tls.provider.path",
-        "others can write to it.*chmod go-w",
-    ),
-    "path-not-full": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_provider_path="modules"),
-        "tls.provider.path",
-        "no full path",
-    ),
-    "pin-file-open": (TPM, readable_pin, "tls.pin.file", "everybody can read it.*chmod o-r"),
-    "pin-file-away": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_pin_file=p / "nothing"),
-        "tls.pin.file",
-        "No such file",
-    ),
-    "pin-variable-unset": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t), tls_pin_env="NOT_SET"),
-        "tls.pin.env",
-        '"NOT_SET" holds no PIN',
-    ),
-    "pin-twice": (
-        TPM,
-        lambda a, t, p: wrong(of_tpm(a, t, password="barley"), tls_pin_env="DOOR_PIN"),
-        "tls.pin.env",
-        "use one",
-    ),
-    "hsm-wrong-pin": (
-        HSM,
-        lambda a, t, p: pin_file(of_softhsm(a, p), hsm.WRONG_PIN),
-        "tls.key",
-        "the PIN may be wrong",
-    ),
-    "hsm-no-pin": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_pin_file=None),
-        "tls.key",
-        r"wants a PIN: name its file in tls\.pin\.file",
-    ),
-    "hsm-no-such-object": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_key="pkcs11:token=proxy;object=nothing;type=private"),
-        "tls.key",
-        "no such object.*PKCS11_PROVIDER_DEBUG",
-    ),
-    "hsm-no-such-token": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_key="pkcs11:token=nothing;object=tls;type=private"),
-        "tls.key",
-        "no such object or token",
-    ),
-    "hsm-module-away": (
-        HSM,
-        module_away,
-        "tls.(key|provider)",
-        'no key there.*is pkcs11-module-path in ".*provider.cnf" right|cannot be loaded',
-    ),
-    "hsm-pin-in-the-uri": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_key=f"pkcs11:object=tls?pin-value={hsm.PIN}"),
-        "tls.key",
-        "a PIN does not belong here",
-    ),
-    "hsm-configuration-away": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_provider_config=p / "nothing"),
-        "tls.provider.config",
-        "No such file",
-    ),
-    "hsm-no-module-named": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_provider_config=None, tls_key="pkcs11:token=nothing;object=tls"),
-        "tls.key",
-        r"no module of it was named: write pkcs11-module-path = .* into tls\.provider\.config",
-    ),
-    "hsm-file-without-provider": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p, in_file=True), tls_provider=""),
-        "tls.key",
-        r"the key of a device: tls\.provider=pkcs11 can use it",
-    ),
-    "hsm-certificate-by-uri": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_cert=f"pkcs11:object=tls;type=cert?pin-value={hsm.PIN}"),
-        "tls.cert",
-        "certificates are read from files",
-    ),
-    "hsm-pin-in-the-uri-without-provider": (
-        HSM,
-        lambda a, t, p: wrong(of_softhsm(a, p), tls_provider="", tls_key=f"pkcs11:?pin-value={hsm.PIN}"),
-        "tls.key",
-        "a PIN does not belong here",
-    ),
-    "hsm-configuration-others-write": (
-        HSM,
-        lambda a, t, p: configured(of_softhsm(a, p), mode=0o666),
-        "tls.provider.config",
-        "others can write to it.*chmod go-w",
-    ),
-    "hsm-configuration-with-a-pin": (
-        HSM,
-        lambda a, t, p: configured(of_softhsm(a, p), f"pkcs11-module-token-pin = {hsm.PIN}", mode=0o644),
-        "tls.provider.config",
-        "everybody can read it.*chmod o-r",
-    ),
-    "hsm-configuration-with-a-slip": (
-        HSM,
-        lambda a, t, p: configured(of_softhsm(a, p), f"pkcs11-module-token-pin {hsm.PIN}"),
-        "tls.provider",
-        r'"[^"]*provider.cnf" is no OpenSSL configuration: missing equal sign in line \d+$',
-    ),
-    "gateway-wants-a-pin": (
-        HSM,
-        lambda a, t, p: wrong(at_the_gateway(of_softhsm(a, p)), gateway_pin_file=None),
-        "gateway.key",
-        r"wants a PIN: name its file in gateway\.pin\.file",
-    ),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes(start, authority, request, tmp_path, mistake):
-    """Told at start and by check-config alike, with what to do; nobody is asked at a terminal."""
-    device, make, key, words = MISTAKES[mistake]
-    made = make(authority, request.getfixturevalue("tpm") if device == TPM else None, tmp_path)
-    with pytest.raises(NotReady) as refused:
-        start(made)
-    assert refused.value.status == 1, refused.value
-    checked = check_config(made, tmp_path)
-    assert checked.returncode == 1, programs.told(checked)
-    expected = re.compile(rf"^\S+: {key}: .*({words})", re.MULTILINE)
-    assert expected.search(str(refused.value)), refused.value
-    assert expected.search(checked.stderr.decode()), programs.told(checked)
-    told = str(refused.value) + checked.stderr.decode()
-    assert not [secret for secret in (hsm.PIN, hsm.WRONG_PIN, "barley") if secret in told], told
 
 
 def test_reload_with_a_mistake_keeps_the_key(start, authority, tpm, tls):

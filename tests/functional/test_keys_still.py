@@ -1,6 +1,6 @@
 """
-The device of a TLS key that does not answer holds up nothing but its own door: not the main loop either, which keeps the
-lease in etcd, answers the control socket, hears signals and builds new configurations, while it is opened or asked.
+The device of a TLS key that does not answer holds up nothing but its own door: not the main loop either, which keeps
+the lease in etcd, answers the control socket, hears signals and builds new configurations, while it is opened or asked.
 """
 
 import pathlib
