@@ -431,8 +431,10 @@ static void manual_entry_check(const char *page, struct reference *r)
         (void)snprintf(head, sizeof head, "Cm %s\n", r->text);
     bool told = strncmp(entry, head, strlen(head)) == 0;
     if (strlen(r->text) > 40) {
+        char *rest = NULL;
         told = true;
-        for (char *word = strtok(r->text, ","); word != NULL && told; word = strtok(NULL, ","))
+        for (char *word = strtok_r(r->text, ",", &rest); word != NULL && told;
+             word = strtok_r(NULL, ",", &rest))
             told = strstr(entry, word) != NULL;
     }
     if (!told)
