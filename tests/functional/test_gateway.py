@@ -659,10 +659,10 @@ def test_checks_want_a_certificate_that_is_believed(gateway, upstream, tmp_path)
 
 def test_checks_that_nobody_answers(gateway, upstream, origin):
     """Each has its time, and three must fail; the next does not begin before it."""
-    mute = origin(swallow)
-    proxy = gateway(upstream().port, mute.port, gateway_check_interval="50ms", gateway_timeout_connect="500ms")
+    mute, began = origin(swallow), time.monotonic()
+    proxy = gateway(upstream().port, mute.port, gateway_check_interval="50ms", gateway_timeout_connect="700ms")
     proxy.wait_event(f"upstream https://{NAME}:{mute.port} is down .no answer in time")
-    assert len(mute.connections()) >= 3
+    assert time.monotonic() - began >= 2
 
 
 def test_checks_go_nowhere_that_clients_may_not(gateway, upstream, dns):

@@ -14,6 +14,7 @@ from support import gateway, programs
 from support.certferry import BINARY, ENDED_WELL, PATIENCE, SANITIZER_STATUS
 from support.client_certificates import CN, OU, Devices, O, name
 from support.client_hello import ALERT, hello
+from support.fleets import wait_until
 from support.gateway import DoorClient
 from support.origins import pages
 from support.pki import Authority
@@ -480,6 +481,18 @@ def test_reload_takes_roles_away(proxy, devices, connect, web):
     assert last(proxy, would="host-denied")["identity"] == "sensor-1"
     reload_roles(proxy, ROLES)
     assert_status(get(client, web, OTHER), 403)
+
+
+def test_reload_takes_the_role_of_a_door_away(certferry, settings, connect, web):
+    """A connection that is open then is no longer one of that role's."""
+    proxy = certferry(settings | {"threads": 1, "tls.client.auth": "optional", "tls.role": "sensors"}, roles=ROLES)
+    with connect(proxy) as client:
+        assert get(client, web).status == 200
+        assert metric(proxy, "role_connections", role="sensors") == 1
+        assert "reloaded" in proxy.reload({"tls.role": ""})
+        wait_until(lambda: get(connect(proxy), web, OTHER).status == 200, "the role stays in force")
+        assert get(client, web, OTHER).status == 200
+        wait_metric(proxy, 0, "role_connections", role="sensors")
 
 
 def test_reload_with_mistakes_keeps_the_roles(proxy, devices, connect, web):

@@ -128,6 +128,20 @@ def test_chain_of_the_client(certferry, settings, authority, issuing):
     assert identity_of(certferry(settings), context(authority, issuing.certificate("below"))) == "below"
 
 
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_chain_without_end(certferry, settings, authority, issuing, tmp_path, version):
+    """What a stranger sends is kept until it is verified: no more than 32 KiB of it."""
+    device = issuing.certificate("device")
+    own, ca = (ssl.PEM_cert_to_DER_cert(each.cert.read_text().split("-----END")[0] + "-----END CERTIFICATE-----\n")
+               for each in (device, issuing))
+    long = tmp_path / "long.pem"
+    long.write_text("".join(map(ssl.DER_cert_to_PEM_cert, [own] + [ca] * (33 * 1024 // len(ca) + 1))))
+    tls = context(authority, version=version)
+    tls.load_cert_chain(long, device.key)
+    detail = refused(certferry(settings), tls, "tls-handshake-failed", "")
+    assert detail == "excessive message size"
+
+
 def test_issuing_ca_alone_is_believed(certferry, settings, authority, devices, issuing):
     """Without its root, and nothing else that the root has certified."""
     proxy = certferry(settings | {"tls.client.ca": issuing.cert})
