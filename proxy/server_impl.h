@@ -65,11 +65,9 @@ struct server {
     struct upstream_check *upstream_check;
     struct watch *watch;         /* over the files of the doors' certificates */
     struct tls_tickets *tickets; /* keys of all doors' session tickets, over all reloads */
-    unsigned wishes;             /* server_wish: to be built, one after the other */
     struct server_build *build;  /* under way; NULL: none */
     struct builder *builder;     /* server_build.c; NULL: no device was waited for yet */
     struct key_recovery *key_recovery;
-    bool recovery_tells;   /* what is wrong with it */
     uint64_t pins_refused; /* by devices of keys, so many as a reload has seen */
     struct drain drain;
     atomic_bool leaving;
@@ -88,6 +86,8 @@ struct server {
     atomic_bool handed_over;
     bool confining; /* seccomp at the start: the threads look when a reload may have taken settings
                      */
+    bool recovery_tells;        /* what is wrong with a device that was lost */
+    unsigned wishes;            /* server_wish: to be built, one after the other */
     unsigned recoveries_untold; /* not yet in force everywhere; the same */
     unsigned reloads_untold;    /* not yet in force everywhere */
     unsigned changes_untold;    /* the same of certificates that have changed */

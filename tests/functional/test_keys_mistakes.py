@@ -49,7 +49,8 @@ def open_directory(path):
 
 def at_the_gateway(made):
     """The same key there."""
-    moved = {"gateway." + key.removeprefix("tls."): value for key, value in made.settings.items() if key.startswith("tls.")}
+    keys = [key for key in made.settings if key.startswith("tls.")]
+    moved = {"gateway." + key.removeprefix("tls."): made.settings[key] for key in keys}
     made.settings = OURS | moved | {"gateway.upstreams": "https://est.enroll.test", "allowed.hosts": "est.enroll.test"}
     return made
 
