@@ -187,7 +187,8 @@
       "The gateway does not have that name",                                                       \
       "Ask by one of its names, which the operator keeps in gateway.names.")                       \
     X(UPSTREAM_NONE, "upstream-none", 503, "destination_unavailable", "No upstream to ask",        \
-      "The operator must name one in gateway.upstreams.")                                          \
+      "The operator must name one in gateway.upstreams that the allowlist lets pass; after a "     \
+      "reload ask again.")                                                                         \
     X(UPSTREAM_TLS, "upstream-tls", 502, "tls_protocol_error", "No TLS with the upstream",         \
       "It must speak TLS 1.2 or later; if it wants a certificate of ours, the operator must set "  \
       "gateway.upstream.cert.")                                                                    \

@@ -804,10 +804,10 @@ def test_an_upstream_that_a_reload_forbids(gateway, upstream, authority):
         proxy.wait_event("is broken")
         told = proxy.reload({"allowed.domains": other, "gateway.upstreams": f"https://{other}:{new.port}"})
         assert "reloaded" in told, told
+        assert ask(proxy).body == b"fine", "the worker has the new policy"
         with HttpOrigin(pages({}), certificate=authority.server(NAME), port=port) as forbidden:
             assert_refused(proxy, client.response(), "upstream-none")
             assert forbidden.connections() == []
-    assert ask(proxy).body == b"fine"
 
 
 # The redirect.

@@ -309,7 +309,10 @@ static void check_location(const struct strict_message *m, const struct asked *a
     char host[256] = "", want[4096 + 300];
     const struct strict_field *f = strict_find(m, "Location"), *named = strict_find(&a->m, "Host");
     bool literal = named != NULL && named->value.n > 0 && named->value.p[0] == '[';
-    session_must(f != NULL && strict_count(m, "Location") == 1, "not one Location");
+    if (f == NULL || strict_count(m, "Location") != 1) {
+        session_fault("not one Location");
+        return;
+    }
     session_must(literal || host_of(&a->m, host), "a redirect without a host");
     int n = snprintf(want, sizeof want, "%s%s:%u%.*s", literal ? "]" : "https://", host,
                      (unsigned)STAGE_REDIRECT_PORT, (int)a->m.target.n, a->m.target.p);
