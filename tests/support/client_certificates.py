@@ -4,6 +4,7 @@ since the openssl command refuses or repairs them.
 """
 
 import datetime
+import warnings
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,7 +21,9 @@ def attribute(oid, value):
     try:
         return x509.NameAttribute(oid, value)
     except ValueError:
-        return x509.NameAttribute(oid, value, _validate=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return x509.NameAttribute(oid, value, _validate=False)
 
 
 def name(*parts):
