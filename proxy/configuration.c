@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -121,6 +122,7 @@ static void warn_of_gateway(const struct settings *settings)
 
 int configuration_check(const char *dir)
 {
+    (void)signal(SIGPIPE, SIG_IGN); /* modules of distant tokens write to sockets */
     struct configuration_source from = {.dir = dir, .fd = configuration_open(dir)};
     struct settings_errors errors = {0};
     struct settings *settings;
