@@ -65,6 +65,7 @@ def test_min_version(certferry, settings, authority, key, version, works):
     assert (error is None) == works, error
     if not works:
         assert "PROTOCOL_VERSION" in error
+        proxy.wait_log(lambda line: line["outcome"] == "tls-handshake-failed")
         assert metric(proxy, 'tls_handshakes_total{result="failed",version=""}') == 1
 
 
