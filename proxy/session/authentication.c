@@ -166,8 +166,8 @@ struct authentication *authentication_create(const struct authentication_options
     struct authentication *a = calloc(1, sizeof *a);
     if (a == NULL)
         return NULL;
-    if (!secret_digest_key_make(&a->secret) ||
-        getrandom(&a->seed, sizeof a->seed, 0) != (ssize_t)sizeof a->seed) {
+    if (getrandom(&a->seed, sizeof a->seed, 0) != (ssize_t)sizeof a->seed ||
+        !secret_digest_key_make(&a->secret)) {
         free(a);
         return NULL;
     }
@@ -200,7 +200,7 @@ void authentication_destroy(struct authentication *a)
     while (!list_empty(&a->failed))
         forget_failing(a, LIST_ITEM(a->failed.next, struct failing, node));
     (void)pthread_mutex_destroy(&a->lock);
-    explicit_bzero(&a->secret, sizeof a->secret);
+    secret_digest_key_release(&a->secret);
     free(a);
 }
 

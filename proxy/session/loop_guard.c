@@ -41,6 +41,7 @@ void loop_guard_destroy(struct loop_guard *g)
     for (size_t i = 0; i < BUCKETS; i++)
         assert(list_empty(&g->bucket[i]));
     (void)pthread_mutex_destroy(&g->lock);
+    secret_digest_key_release(&g->key);
     free(g);
 }
 

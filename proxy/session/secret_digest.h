@@ -2,7 +2,7 @@
  * secret_digest.h - digests that only this process can make, so that a secret need not be kept to
  * be known again; and comparing without telling by the time where two texts differ.
  *
- * HMAC-SHA-256 under a random key. Any thread.
+ * HMAC-SHA-256 under a random key. Making digests and comparing: any thread.
  */
 #ifndef CERTFERRY_SESSION_SECRET_DIGEST_H
 #define CERTFERRY_SESSION_SECRET_DIGEST_H
@@ -12,12 +12,16 @@
 
 enum { SECRET_DIGEST_OCTETS = 32 };
 
+struct evp_mac_ctx_st; /* OpenSSL's EVP_MAC_CTX */
+
 struct secret_digest_key {
-    unsigned char octet[32];
+    struct evp_mac_ctx_st *mac; /* with the key in it; never changed any more */
 };
 
-/* False when the system has no random octets to give. */
+/* False, with nothing to release, when out of memory, or the system has no random octets. */
 bool secret_digest_key_make(struct secret_digest_key *key);
+
+void secret_digest_key_release(struct secret_digest_key *key);
 
 /* False when out of memory. */
 bool secret_digest_make(const struct secret_digest_key *key, const void *data, size_t len,
