@@ -1,10 +1,7 @@
 #include "proxy/session/secret_digest.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -12,7 +9,7 @@
 static EVP_MAC_CTX *keyed(const unsigned char *octet, size_t size)
 {
     char hash[] = "SHA256";
-    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, hash, 0),
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", hash, 0),
                                  OSSL_PARAM_END};
     EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     EVP_MAC_CTX *ctx = mac != NULL ? EVP_MAC_CTX_new(mac) : NULL;
@@ -20,7 +17,6 @@ static EVP_MAC_CTX *keyed(const unsigned char *octet, size_t size)
     if (ctx != NULL && EVP_MAC_init(ctx, octet, size, params) == 1)
         return ctx;
     EVP_MAC_CTX_free(ctx);
-    ERR_clear_error();
     return NULL;
 }
 
@@ -49,8 +45,6 @@ bool secret_digest_make(const struct secret_digest_key *key, const void *data, s
                 EVP_MAC_final(own, digest, &size, SECRET_DIGEST_OCTETS) == 1 &&
                 size == SECRET_DIGEST_OCTETS;
     EVP_MAC_CTX_free(own);
-    if (!made)
-        ERR_clear_error();
     return made;
 }
 
