@@ -60,6 +60,10 @@ static bool build_options(struct gateway_options *o, const struct settings *st,
         .connections_max = (size_t)st->gateway_limit_connections,
         .redirect_port = (uint16_t)st->gateway_redirect_port,
     };
+    if (o->client_cert_field && st->gateway_client_ca[0] == '\0')
+        settings_error(e, settings_where(st, "gateway.client.cert.field"),
+                       "has nothing to show without gateway.client.ca: name the CA of the clients' "
+                       "certificates, or switch it off");
     add_paths(o, st, e);
     add_names(o, st, e);
     o->forwarded_except = calloc(except->count + 1, sizeof *o->forwarded_except);

@@ -282,7 +282,7 @@ static const struct {
     {"connections", "gauge", "Client connections open now"},
     {"connections_total", "counter", "Client connections"},
     {"exchanges_total", "counter", "Exchanges ended"},
-    {"refused_total", "counter", "Exchanges and connections refused, with 403, 429 or 503"},
+    {"refused_total", "counter", "Exchanges and connections refused with 403 or 429"},
     {"would_deny_total", "counter", "Exchanges that passed only because the role reports"},
 };
 

@@ -764,6 +764,7 @@ def test_an_upstream_that_leads_inside(gateway, upstream, dns):
         ({"gateway_upstream_ca": "/dev/null"}, "gateway.upstream.ca.*is no regular file"),
         ({"gateway_upstream_cert": "missing.pem"}, "gateway.upstream.cert.*No such file"),
         ({"gateway_upstream_key": "missing.pem"}, "without gateway.upstream.cert"),
+        ({"gateway_client_cert_field": "on"}, "gateway.client.cert.field.*without gateway.client.ca"),
     ],
 )
 def test_mistakes(gateway, keys, mistake):
