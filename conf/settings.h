@@ -369,6 +369,8 @@
       "those of the system")                                                                       \
     S(gateway_upstream_host, "gateway.upstream.host", GATEWAY, TEXT, "", 0, 0, RELOAD,             \
       "Host that they are sent, as host or host:port; empty: the upstream's own")                  \
+    S(gateway_upstream_resume, "gateway.upstream.resume", GATEWAY, BOOL, "on", 0, 0, RELOAD,       \
+      "resume TLS sessions with them, at most a day after their certificate was verified")         \
     S(gateway_upstream_cert, "gateway.upstream.cert", GATEWAY, TEXT, "", 0, 0, RELOAD,             \
       "PEM file of the certificate that we show them, with those that certify it behind it; "      \
       "empty: none")                                                                               \

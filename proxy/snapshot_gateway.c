@@ -134,6 +134,11 @@ static struct tls_client *create_tls(const struct settings *st, int dir, struct 
             settings_error(e, settings_where(st, "gateway.upstream.ca"), "\"%s\": %s", path, why);
     }
     buf_release(&cas);
+    if (tls != NULL && st->gateway_upstream_resume && !tls_client_resume(tls)) {
+        settings_error(e, settings_where(st, "gateway.upstream.resume"), "out of memory");
+        tls_client_destroy(tls);
+        tls = NULL;
+    }
     if (tls != NULL && !add_certificate(tls, st, dir, e)) {
         tls_client_destroy(tls);
         tls = NULL;

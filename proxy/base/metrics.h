@@ -31,6 +31,10 @@
     X(PARENT_SWITCHES, "parent_switches_total", "Times an exchange went on to another parent")     \
     X(UPSTREAM_RETRIES, "upstream_retries_total",                                                  \
       "Times the gateway asked another upstream, or the same once more")                           \
+    X(UPSTREAM_HANDSHAKES, "upstream_tls_handshakes_total",                                        \
+      "Whole TLS handshakes with upstreams of the gateway")                                        \
+    X(UPSTREAM_RESUMED, "upstream_tls_resumed_total",                                              \
+      "TLS sessions with upstreams of the gateway that were resumed")                              \
     X(PROXY_HEADERS, "proxy_protocol_headers_total", "PROXY protocol headers accepted")            \
     X(AUTH_CHECKS, "auth_checks_total", "Passwords computed")                                      \
     X(AUTH_REMEMBERED, "auth_remembered_total", "Passwords found in the cache")                    \

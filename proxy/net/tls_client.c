@@ -11,6 +11,7 @@
 #include "proxy/net/tls_key.h"
 #include "proxy/net/tls_offload.h"
 #include "proxy/net/tls_pem.h"
+#include "proxy/net/tls_sessions.h"
 
 struct tls_client {
     SSL_CTX *ctx;
@@ -99,6 +100,11 @@ int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key
     return 0;
 }
 
+bool tls_client_resume(struct tls_client *c)
+{
+    return tls_sessions_add(c->ctx);
+}
+
 bool tls_client_certificate(const struct tls_client *c, int64_t *not_before, int64_t *not_after)
 {
     X509 *own = SSL_CTX_get0_certificate(c->ctx);
@@ -127,8 +133,9 @@ static bool expect(SSL *ssl, const char *name, const struct addr *literal)
 }
 
 int tls_client_begin(struct tls_client *c, struct stream *s, struct tls_mailbox *mailbox,
-                     const char *name, const struct addr *literal)
+                     const char *name, const struct addr *literal, uint16_t port)
 {
+    char text[ADDR_TEXT_MAX];
     struct tls_provider *device = c->key != NULL ? tls_key_provider(c->key) : NULL;
     SSL *ssl = SSL_new(c->ctx);
     if (ssl == NULL || !expect(ssl, name, literal) || SSL_set_fd(ssl, s->fd) != 1) {
@@ -137,6 +144,8 @@ int tls_client_begin(struct tls_client *c, struct stream *s, struct tls_mailbox 
         return -ENOMEM;
     }
     SSL_set_connect_state(ssl);
+    if (port != 0)
+        tls_sessions_use(ssl, name != NULL ? name : addr_print(literal, text), port);
     if (device == NULL) {
         stream_tls_take(s, ssl);
         return 0;

@@ -31,6 +31,10 @@ void tls_client_destroy(struct tls_client *c);
 int tls_client_show(struct tls_client *c, struct span chain, struct tls_key *key, char *why,
                     size_t size);
 
+/* Sessions of servers are kept and resumed (tls_sessions.h). Before the first connection. False:
+ * out of memory. */
+bool tls_client_resume(struct tls_client *c);
+
 /* From and until when (Unix time) that certificate is good. False: we show none. */
 bool tls_client_certificate(const struct tls_client *c, int64_t *not_before, int64_t *not_after);
 
@@ -39,10 +43,11 @@ bool tls_client_has_device(const struct tls_client *c);
 
 /*
  * The open stream becomes a TLS client's, of a server that must prove to be `name`, or, where that
- * is NULL, `literal`. 0; -ENOMEM; -ENODEV (our key's device is lost). stream_tls_handshake() comes
+ * is NULL, `literal`. At `port` sessions are resumed, if tls_client_resume() said so; 0: it is to
+ * prove it this time. 0; -ENOMEM; -ENODEV (our key's device is lost). stream_tls_handshake() comes
  * next; with a key of a device its results come through `mailbox`, which is of this loop.
  */
 int tls_client_begin(struct tls_client *c, struct stream *s, struct tls_mailbox *mailbox,
-                     const char *name, const struct addr *literal);
+                     const char *name, const struct addr *literal, uint16_t port);
 
 #endif

@@ -398,6 +398,11 @@ static void shake_hands(struct session *s)
         return;
     s->hop->shaking_hands = false;
     if (rc == 0) {
+        if (s->hop->origin)
+            metrics_add(s->ctx->metrics,
+                        stream_tls_resumed(&s->origin) ? METRIC_UPSTREAM_RESUMED
+                                                       : METRIC_UPSTREAM_HANDSHAKES,
+                        1);
         begin_asking(s);
         return;
     }
@@ -415,8 +420,9 @@ static void shake_hands(struct session *s)
 
 static void begin_tls(struct session *s, const struct parent *p)
 {
-    int rc = tls_client_begin(parents_options(s->hop->list)->tls, &s->origin, s->ctx->net.tls,
-                              p->host.kind == HOST_NAME ? p->host.text : NULL, &p->host.addr);
+    int rc =
+        tls_client_begin(parents_options(s->hop->list)->tls, &s->origin, s->ctx->net.tls,
+                         p->host.kind == HOST_NAME ? p->host.text : NULL, &p->host.addr, p->port);
     if (rc == -ENODEV)
         next_hop_give_up(s, OUTCOME_UPSTREAM_KEY_LOST, SPAN(""));
     else if (rc != 0)

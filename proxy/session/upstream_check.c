@@ -89,8 +89,8 @@ static void on_dialled(void *arg, const struct dial_result *result)
     if (mailbox == NULL && tls_client_has_device(tls))
         finish(p, NULL);
     else if (tls_client_begin(tls, &p->stream, mailbox,
-                              up->host.kind == HOST_NAME ? up->host.text : NULL,
-                              &up->host.addr) != 0)
+                              up->host.kind == HOST_NAME ? up->host.text : NULL, &up->host.addr,
+                              0) != 0)
         stop(p); /* our own fault: it says nothing of the upstream */
     else
         shake_hands(p);

@@ -220,6 +220,55 @@ def test_connections_are_kept_tls_and_all(gateway, upstream):
     assert metric(proxy, "origin_connections_reused_total") == 5
 
 
+def handshakes(proxy):
+    return int(metric(proxy, "upstream_tls_handshakes_total")), int(metric(proxy, "upstream_tls_resumed_total"))
+
+
+def post(proxy):
+    """On a connection of its own, and so one of its own to the upstream."""
+    return ask(proxy, method="POST", body=b"csr")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_with_upstreams_are_resumed_until_a_reload(gateway, upstream, authority, version):
+    server = upstream()
+    server.become(authority.server(NAME), version)
+    proxy = gateway(server.port)
+    for _ in range(3):
+        assert post(proxy).status == 200
+    assert handshakes(proxy) == (1, 2)
+    # From now on we may believe other CAs, or show another certificate of our own.
+    assert "reloaded" in proxy.reload({"gateway.retries": "1"})
+    assert post(proxy).status == 200
+    assert handshakes(proxy) == (2, 2)
+    assert "reloaded" in proxy.reload({"gateway.upstream.resume": "off"})
+    for _ in range(2):
+        assert post(proxy).status == 200
+    assert handshakes(proxy) == (4, 2)
+
+
+def test_sessions_are_resumed_of_the_same_upstream_only(gateway, upstream):
+    first, second = upstream(), upstream()
+    proxy = gateway(first.port, second.port)
+    for _ in range(4):
+        assert post(proxy).status == 200
+    assert handshakes(proxy) == (2, 2)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_an_upstream_that_refuses_a_session_is_verified(gateway, upstream, authority, version):
+    server = upstream()
+    server.become(authority.server(NAME), version)
+    proxy = gateway(server.port, gateway_retries="0")
+    assert post(proxy).status == 200
+    server.become(authority.server("evil.test"), version)
+    assert_refused(proxy, post(proxy), "upstream-certificate")
+    assert len(server.requests) == 1
+    server.become(authority.server(NAME), version)
+    assert post(proxy).status == 200
+    assert handshakes(proxy) == (2, 0), "nothing is left of the one that was not believed"
+
+
 def test_an_idle_connection_that_the_upstream_ends(gateway, upstream):
     server = upstream()
     proxy = gateway(server.port)

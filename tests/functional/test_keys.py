@@ -294,6 +294,8 @@ def test_gateway_with_keys_of_the_tpm_on_both_sides(certferry, enroll_settings, 
             with gateway.DoorClient(proxy, context=context(authority), name="gateway.test") as client:
                 path = "/.well-known/est/simplereenroll"
                 assert client.fetch(path, "Host: gateway.test", method="POST", body=b"csr").status in (200, 400, 403)
+        assert int(metric(proxy, "upstream_tls_handshakes_total")) == 1
+        assert int(metric(proxy, "upstream_tls_resumed_total")) == 1, "the device need not sign again"
     assert {seen.client_name for seen in est.seen} == {"commonName=gateway-1"}
     proxy.stop()
     assert not any(tpm.used_places())

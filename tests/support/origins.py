@@ -115,6 +115,13 @@ class Origin:
         assert connection.done.wait(timeout), f"the origin's connection {number} did not end"
         return connection
 
+    def become(self, certificate, version=None):
+        """Another TLS server from the next connection on, that knows no sessions of the one before."""
+        context = server_context(certificate, (), None)
+        if version:
+            context.maximum_version = version
+        self._context = context
+
     def _accept(self):
         while True:
             try:

@@ -562,7 +562,7 @@ static SSL *open_client(struct tls_client *c, struct stream *s, SSL_CTX *servers
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
     stream_init(s, on_ready);
     assert_int_equal(stream_open(s, net.poller, fd[0]), 0);
-    assert_int_equal(tls_client_begin(c, s, NULL, "localhost", NULL), 0);
+    assert_int_equal(tls_client_begin(c, s, NULL, "localhost", NULL, 443), 0);
     assert_int_equal(SSL_set_fd(ssl, fd[1]), 1);
     assert_int_equal(SSL_set_max_proto_version(ssl, version), 1);
     SSL_set_accept_state(ssl);
