@@ -14,6 +14,7 @@ import pytest
 from support import programs, tunnels
 from support.agent import Agent
 from support.certferry import BINARY, PATIENCE, Certferry, NotReady, stop_all
+from support.daemons import unused_port
 from support.enrolling import Device, assert_verifies, curl
 from support.est_server import EstServer
 from support.origins import HttpOrigin, reply
@@ -320,10 +321,7 @@ def test_reload(agent, proxy, est, home):
 
 
 def test_it_is_no_sensor_of_its_own(tmp_path):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     with pytest.raises(NotReady) as refused:
         Agent(tmp_path, [f"http://127.0.0.1:{port}"], {"heartbeatport": port})
     assert refused.value.status == 1
@@ -590,10 +588,7 @@ def test_the_next_sensor_is_asked(agent, proxy):
 
 def test_it_never_uses_itself(agent, proxy):
     """A roster that names the agent's own address, which would be a loop."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     liar = Liar(lambda self: document([f"127.0.0.1:{port}", f"localhost:{port}", self.url[7:]]))
     try:
         one = agent(liar.url, settings={"heartbeatport": port, "agent.domains": "localhost.test"})
@@ -622,10 +617,7 @@ def test_an_answer_without_an_end(agent, proxy, home, est, origin):
 
 def test_nobody_is_there(agent, home, tmp_path):
     """It starts, says that it is not ready, refuses; and all is well as soon as a sensor is there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     one = agent(f"127.0.0.1:{port}")
     one.wait_event("no sensor is usable")
     with Client(one) as client:

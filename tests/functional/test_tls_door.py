@@ -616,7 +616,8 @@ def test_idle_tunnel_holds_little(certferry, settings, tls, origin):
         before = hold(50)
         each = (hold(200) - before) / 200
     print(f"{each:.1f} KiB each")
-    assert each < 28, "about 16 with OpenSSL 3.0, 23 with 3.5; a buffer that stays is 16 more"
+    # The C library's heap gives a page now and then to others than these.
+    assert each < (26 if ssl.OPENSSL_VERSION_INFO < (3, 2) else 36), "16 or 23; a buffer that stays is 16 more"
 
 
 # ---- the kernel ----
