@@ -55,13 +55,23 @@ static int64_t end_of_chain(const SSL *ssl, int64_t now)
     return end;
 }
 
+/* When it was made, by what 3.0 has not yet and what is deprecated since 3.4. */
+static int64_t time_of(const SSL_SESSION *session)
+{
+#if OPENSSL_VERSION_PREREQ(3, 3)
+    return (int64_t)SSL_SESSION_get_time_ex(session);
+#else
+    return (int64_t)SSL_SESSION_get_time(session);
+#endif
+}
+
 /* A session's own end; RFC 8446 section 4.6.1: at once where the hint is 0. */
 static int64_t end_of_ticket(const SSL *ssl, const SSL_SESSION *session)
 {
     int64_t hint = (int64_t)SSL_SESSION_get_ticket_lifetime_hint(session);
     if (hint == 0 && SSL_version(ssl) < TLS1_3_VERSION)
         hint = SSL_SESSION_get_timeout(session);
-    return (int64_t)SSL_SESSION_get_time(session) + hint;
+    return time_of(session) + hint;
 }
 
 /* ---- the table ---- */
