@@ -347,6 +347,7 @@ def test_clients(proxy, tls_origin, authority, home, name):
         if name != "openssl-s_client":
             assert (done.returncode == 0) == works, programs.told(done)
     assert ended_with(proxy, "auth-failed") >= 1
+    proxy.wait_log(lambda line: line["status"] == 200 and line["class"] == "tunnel")
     assert {line["user"] for line in proxy.log() if line["status"] == 200 and line["class"] == "tunnel"} == {USER}
 
 

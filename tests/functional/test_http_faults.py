@@ -245,6 +245,7 @@ def test_idle_connection_between_requests_is_closed(start, http_origin):
     with Client(proxy) as client:
         assert client.fetch(f"http://{NAME}:{server.port}/").body == b"ok"
         assert client.ended(), "without an answer: there was no request"
+    assert proxy.stop() == 0
     assert [line["outcome"] for line in proxy.log()] == ["ok"]
 
 
