@@ -32,12 +32,11 @@ static enum outcome ask_policy(struct session *s, uint64_t *denied)
         }
         allowed += o == OUTCOME_OK;
     }
+    if (allowed > 0)
+        return OUTCOME_OK;
     /* A role that only reports has the same upstreams as if it did not, unless it has none. */
-    if (allowed == 0)
-        verdict = role_verdict(s, verdict);
-    else
-        verdict = OUTCOME_OK;
-    if (allowed == 0 && verdict == OUTCOME_OK)
+    verdict = role_verdict(s, verdict);
+    if (verdict == OUTCOME_OK)
         *denied = 0;
     return verdict;
 }
